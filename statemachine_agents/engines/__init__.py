@@ -1,0 +1,1 @@
+"""Doorbells that wake runs."""

@@ -1,0 +1,348 @@
+"""The fold: what the records of a run add up to.
+
+Rules.  1. `apply` takes one record after the other and never decides; what it needs to know is in
+the record or in the definition.  2. Every recorded move is checked against the grid.  3. It costs
+the same at record 5,000 as at record 100.  4. The live run and every reader use this same code.
+Records of calls are applied in `fold_calls`, steps in `fold_steps`.
+Not here: decisions (`decide`), effects (`turn.run`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from statemachine_agents.journal.fold_calls import (
+    arrive,
+    begun,
+    call_doubted,
+    call_intended,
+    call_refused,
+    call_resolved,
+    call_returned,
+    close,
+    count,
+    outside,
+)
+from statemachine_agents.journal.fold_steps import stepped
+from statemachine_agents.journal.records import Head, Record, damaged, verify
+from statemachine_agents.journal.replies import calls_of, meaning_of, text_of, why_nudged
+from statemachine_agents.journal.standing import Arrival, Batch, Child, OpenCall, Standing
+from statemachine_agents.kernel.step import STARTED
+from statemachine_agents.kernel.workflow import Workflow
+from statemachine_agents.values import JSON, dumps
+
+_TIMELESS: Final = frozenset({"stepped", "run_resumed"})
+"""Records whose time is not working time: a step takes none, and before a resume nobody worked."""
+
+
+def fold(workflow: Workflow, run: str, records: Iterable[Record]) -> Standing:
+    """Fold a whole journal, checking its chain.
+
+    Args:
+        workflow: built from the run's definition.
+        run: run id.
+        records: from seq 1.
+
+    Raises:
+        JournalDamaged: the chain or a move does not verify.
+    """
+    standing = Standing(workflow, run)
+    for record in records:
+        verify(record, standing.head.hash)
+        take(standing, record)
+    return standing
+
+
+def take(s: Standing, record: Record) -> None:
+    """Apply a sealed record that continues the journal."""
+    if record.seq != s.head.seq + 1:
+        raise damaged(s.run, record.seq, f"expected seq {s.head.seq + 1}")
+    apply(s, record.kind, record.body, record.at)
+    s.head = Head(record.seq, record.hash)
+
+
+def apply(s: Standing, kind: str, body: Mapping[str, Any], at: int, after: Any = None) -> None:
+    """Apply one record's kind and body.
+
+    Args:
+        kind: record kind.
+        body: record body.
+        at: UTC microseconds of the record.
+        after: the snapshot its decision already computed, for `stepped` of a live run.
+    """
+    s.seq += 1
+    if at > s.at and s.snapshot is not None and s.parked is None and kind not in _TIMELESS:
+        count(s, worked=at - s.at)
+    s.at = max(s.at, at)
+    if kind == "stepped":
+        stepped(s, body, after)
+    else:
+        APPLY[kind](s, body)
+
+
+# The run itself
+
+
+def _run_started(s: Standing, body: Mapping[str, Any]) -> None:
+    s.context = dict(body["context"])
+    s.request_id = body.get("request_id")
+    s.root = body.get("root", s.run)
+    s.arrivals.append(Arrival(STARTED))
+
+
+def _run_forked(s: Standing, body: Mapping[str, Any]) -> None:
+    changes = body.get("set") or {}
+    if changes:
+        snapshot = s.snap()
+        s.snapshot = attrs.evolve(snapshot, context={**snapshot.context, **changes})
+    s.parked = None
+    for transcript in s.transcripts.values():
+        transcript.open_epoch(transcript.epoch, "")
+
+
+def _run_parked(s: Standing, body: Mapping[str, Any]) -> None:
+    s.parked = dict(body)
+
+
+def _run_resumed(s: Standing, _body: Mapping[str, Any]) -> None:
+    s.parked = None
+    s.stalled = ""
+
+
+def _run_migrated(s: Standing, _body: Mapping[str, Any]) -> None:
+    for transcript in s.transcripts.values():
+        transcript.open_epoch(transcript.epoch, "")
+
+
+def _run_quarantined(s: Standing, body: Mapping[str, Any]) -> None:
+    s.quarantined = str(body.get("reason", "quarantined"))
+    s.snapshot = attrs.evolve(s.snap(), status="quarantined")
+
+
+def _run_ended(s: Standing, body: Mapping[str, Any]) -> None:
+    s.ended = dict(body)
+    s.parked = None
+
+
+# What the world says
+
+
+def _message_received(s: Standing, body: Mapping[str, Any]) -> None:
+    s.inbox.append(dict(body))
+    s.parked = None
+
+
+def _cancel_asked(s: Standing, body: Mapping[str, Any]) -> None:
+    s.cancel = dict(body)
+    s.parked = None
+
+
+def _timer_set(s: Standing, body: Mapping[str, Any]) -> None:
+    s.timer = dict(body)
+    s.timer_visit = body["visit"]
+
+
+def _timer_fired(s: Standing, body: Mapping[str, Any]) -> None:
+    s.timer = None
+    outside(s)
+    s.arrivals.append(Arrival("timer.fired", visit=body["visit"]))
+
+
+def _approval_asked(s: Standing, body: Mapping[str, Any]) -> None:
+    s.parked = None
+    if body.get("no") is None:
+        s.question = dict(body)
+        return
+    s.next_call = max(s.next_call, body["no"] + 1)
+    s.calls[body["no"]] = OpenCall(
+        body["no"],
+        body["tool"],
+        body.get("id", ""),
+        body["arguments"],
+        body["visit"],
+        "approval",
+        digest=body["digest"],
+        nonce=body.get("nonce", ""),
+        question=body.get("question", ""),
+    )
+    begun(s, body["no"])
+    s.begun += s.batch is None or body["no"] not in s.batch.order
+
+
+def _approval_decided(s: Standing, body: Mapping[str, Any]) -> None:
+    outside(s)
+    scope = {"approval": {key: body.get(key) for key in ("granted", "by", "note")}}
+    number = body.get("no")
+    if number is None:
+        s.question = None
+        s.answered_visit = s.snap().visit
+        name = "approval.granted" if body["granted"] else "approval.rejected"
+        s.arrivals.append(Arrival(name, scope, scope["approval"]))
+        return
+    call = s.call(number)
+    if body["granted"]:
+        call.status = "approved"
+        return
+    text = dumps({"error": "not_approved", "why": "a person declined this call"}).decode()
+    close(s, call, text, error=True)
+    arrive(
+        s, call, Arrival("approval.rejected", {**scope, "args": call.arguments}, visit=call.visit)
+    )
+
+
+# The model
+
+
+def _model_asked(s: Standing, body: Mapping[str, Any]) -> None:
+    transcript = s.transcript(body["agent"])
+    if body["epoch"] != transcript.epoch or body["model"] != transcript.model:
+        transcript.open_epoch(body["epoch"], body["model"])
+    if s.window_overrun:
+        s.windows_opened += 1
+    results = [s.results.pop(no) for no in body.get("results", ()) if no in s.results]
+    start = transcript.heard
+    transcript.said = len(s.said)
+    texts = s.heard[start : start + body.get("heard", 0)]
+    transcript.heard = start + len(texts)
+    transcript.ask(results, texts, body.get("blocks", ()))
+    context = s.snap().context
+    transcript.shown.update({name: context.get(name) for name in body.get("shown", ())})
+    s.fresh.discard(body["agent"])
+    idle = 0 if s.news else s.snap().counters.idle + 1
+    counters = attrs.evolve(
+        s.snap().counters,
+        iterations=s.snap().counters.iterations + 1,
+        requests=s.snap().counters.requests + 1,
+        idle=idle,
+    )
+    s.snapshot = attrs.evolve(s.snap(), counters=counters)
+    s.news = False
+    s.asked = s.seq
+    s.asked_agent = body["agent"]
+    s.asked_state = s.snap().state
+    s.nudge = ""
+    s.again = False
+    s.window_overrun = False
+    s.batch = None
+
+
+def _model_replied(s: Standing, body: Mapping[str, Any]) -> None:
+    s.asked = None
+    usage = body.get("usage", {})
+    for name, amount in usage.items():
+        s.usage[name] = s.usage.get(name, 0) + amount
+    spent = sum(amount for name, amount in usage.items() if name.endswith("_tokens"))
+    count(s, tokens=spent, cost=usage.get("cost_micro_usd", 0))
+    transcript = s.transcript(s.asked_agent)
+    calls = calls_of(body)
+    if body["usable"]:
+        transcript.reply(body["content"])
+        transcript.ids.update(call["id"] for call in calls)
+        transcript.owed = [(call["no"], call["id"]) for call in calls]
+    if calls:
+        s.next_call = calls[-1]["no"] + 1
+    meaning = meaning_of(body)
+    if calls and body["usable"]:
+        order = tuple(call["no"] for call in calls)
+        s.batch = Batch(s.asked_agent, order, deque(calls), meaning == "calls")
+    _understand(s, meaning, body)
+
+
+def _understand(s: Standing, meaning: str, body: Mapping[str, Any]) -> None:
+    """Queue what a reply means besides its calls."""
+    detail = {"kind": str(body.get("stop")), "text": str(body.get("detail", ""))}
+    if meaning == "done":
+        text = text_of(body["content"])
+        reply: dict[str, JSON] = {"text": text}
+        if "output" in body:
+            reply["output"] = body["output"]
+        if body.get("output_faults"):
+            s.nudge = f"Your reply does not fit the schema: {body['output_faults']}"
+            count(s, nudges=1)
+            return
+        if s.workflow.state(s.snap().state).talk:
+            s.speech = text
+        s.arrivals.append(Arrival("model.done", {"reply": reply}, reply))
+    elif meaning == "nudge":
+        s.nudge = why_nudged(body)
+        count(s, nudges=1)
+    elif meaning == "refused":
+        s.arrivals.append(Arrival("model.refused", {"error": detail}, detail))
+    elif meaning == "again":
+        s.again = True
+    elif meaning == "window" and not s.windows_opened:
+        s.window_overrun = True
+    elif meaning in ("failed", "window"):
+        s.arrivals.append(Arrival("model.failed", {"error": detail}, detail))
+
+
+# Children and replies
+
+
+def _child_started(s: Standing, body: Mapping[str, Any]) -> None:
+    visit = s.snap().visit
+    index = int(body["index"])
+    child = Child(body["child"], body["workflow"], body["input"], visit, index)
+    s.children[child.run] = child
+    s.child_count += 1
+
+
+def _child_ended(s: Standing, body: Mapping[str, Any]) -> None:
+    child = s.children[body["child"]]
+    child.ended = True
+    s.parked = None
+    s.news = True
+    value = body.get("value")
+    if body["outcome"] == "success":
+        scope: dict[str, JSON] = {"result": value, "args": child.input}
+        fact, name = value, f"{child.workflow}.success"
+    else:
+        error = {"kind": body["outcome"], "text": str(body.get("reason", "")), "attempts": 1}
+        scope, fact = {"error": error, "args": child.input}, error
+        name = f"{child.workflow}.failure"
+    s.arrivals.append(Arrival(name, scope, fact, None, child.visit))
+
+
+def _reply_queued(s: Standing, body: Mapping[str, Any]) -> None:
+    s.replies[body["id"]] = {**body, "seq": s.seq}
+    if body.get("entry"):
+        s.said_visit = s.snap().visit
+        s.said.append(body["text"])
+    else:
+        s.speech = ""
+
+
+def _reply_sent(s: Standing, body: Mapping[str, Any]) -> None:
+    s.replies.pop(body["id"], None)
+
+
+APPLY: Final[Mapping[str, Callable[[Standing, Mapping[str, Any]], None]]] = {
+    "run_started": _run_started,
+    "run_forked": _run_forked,
+    "run_parked": _run_parked,
+    "run_resumed": _run_resumed,
+    "run_migrated": _run_migrated,
+    "run_quarantined": _run_quarantined,
+    "run_ended": _run_ended,
+    "message_received": _message_received,
+    "cancel_asked": _cancel_asked,
+    "timer_set": _timer_set,
+    "timer_fired": _timer_fired,
+    "approval_asked": _approval_asked,
+    "approval_decided": _approval_decided,
+    "model_asked": _model_asked,
+    "model_replied": _model_replied,
+    "call_intended": call_intended,
+    "call_refused": call_refused,
+    "call_returned": call_returned,
+    "call_doubted": call_doubted,
+    "call_resolved": call_resolved,
+    "child_started": _child_started,
+    "child_ended": _child_ended,
+    "reply_queued": _reply_queued,
+    "reply_sent": _reply_sent,
+}

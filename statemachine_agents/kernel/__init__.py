@@ -1,0 +1,1 @@
+"""What a workflow does: one event in, one step out."""

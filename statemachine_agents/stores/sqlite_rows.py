@@ -1,0 +1,359 @@
+"""What is written to the SQLite file: each write as a plain function on a connection.
+
+Rules.  1. A function runs inside a transaction somebody else began and ends; raising undoes it.
+2. Every statement is a constant; values are only ever bound.  3. `now` is the database's clock,
+read once per transaction after the lock was got, so waiting for the lock cannot make it stale.
+4. An append is one conditional update of the head and its inserts; only when that update finds
+nothing is it looked into why.
+Not here: transactions and threads (`stores.sqlite_lane`), what is read (`stores.sqlite_reads`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from statemachine_agents.journal.records import Record
+from statemachine_agents.stores import writes
+from statemachine_agents.stores.sqlite_guard import guarded
+from statemachine_agents.turn.ports import Lease, Write
+
+_INSERT_RECORD = "insert into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_INSERT_RUN = """
+insert into run (run, workflow, definition, state, status, phase, reason, seq, fence, attempts,
+                 lease_until, wake_at, request_id, parent, forked_at, unread, undelivered,
+                 created_at, touched_at, updated_at)
+values (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, 0, 0, ?, ?, ?)
+"""
+
+# `status`, `phase` and `wake_at` are in indexes; an update that names them rewrites those entries
+# even when nothing changes. Most appends change none of them, so the short form is tried first.
+_ADVANCE = """
+update run set seq = ?, definition = ?, state = ?, reason = ?, attempts = 0, updated_at = ?
+where run = ? and fence = ? and seq = ? and status = ? and phase = ? and wake_at is ?
+"""
+
+_ADVANCE_AND_TURN = """
+update run set seq = ?, definition = ?, state = ?, reason = ?, attempts = 0, updated_at = ?,
+               status = ?, phase = ?, wake_at = ?
+where run = ? and fence = ? and seq = ?
+"""
+
+_TURN = """
+update run set state = ?, reason = ?, updated_at = ?, status = ?, phase = ?, wake_at = ?
+where run = ? and fence = ?
+"""
+
+_CLAIM = """
+update run set fence = fence + 1, owner = ?, lease_until = ?, attempts = attempts + 1,
+               touched_at = ?,
+               phase = case when phase in ('ready', 'waiting') then 'running' else phase end
+where run = ? and lease_until <= ?
+"""
+
+_PARK = """
+update run set owner = null, lease_until = 0,
+               wake_at = case when phase in ('blocked', 'ended') then wake_at else ? end,
+               phase = case when phase in ('blocked', 'ended') then phase else 'waiting' end
+where run = ?
+"""
+
+_RELEASE = """
+update run set owner = null, lease_until = 0,
+               phase = case when phase = 'running' then 'ready' else phase end
+where run = ? and fence = ?
+"""
+
+_COUNT_UNREAD = """
+update run set unread = (select count(*) from inbox where run = ?1 and taken_seq is null)
+where run = ?1
+"""
+
+_COUNT_UNDELIVERED = """
+update run set undelivered = (select count(*) from outbox where run = ?1 and done_at is null)
+where run = ?1
+"""
+
+
+def create(
+    db: sqlite3.Connection,
+    now: int,
+    write: Write,
+    workflow: str,
+    request_id: str | None,
+    parent: str | None,
+    forked_at: int | None = None,
+) -> tuple[str, bool]:
+    """Create a run, or find the one an earlier call created."""
+    if request_id is not None:
+        there = db.execute("select run from run where request_id = ?", (request_id,)).fetchone()
+        if there is not None:
+            return there[0], False
+    run = writes.check_first(write, forked_at or 0)
+    if db.execute("select 1 from run where run = ?", (run,)).fetchone() is not None:
+        if _stands(db, run, write.records):
+            return run, False
+        raise writes.run_taken(run)
+    head, last = write.head, write.records[-1]
+    db.execute(
+        _INSERT_RUN,
+        (
+            run,
+            workflow,
+            packed(last.definition),
+            head.state,
+            head.status,
+            head.phase,
+            head.reason,
+            last.seq,
+            head.wake_at,
+            request_id,
+            parent,
+            forked_at,
+            now,
+            now,
+            now,
+        ),
+    )
+    _insert(db, run, write.records)
+    _settle(db, now, run, write, last.seq)
+    return run, True
+
+
+def fork(
+    db: sqlite3.Connection, now: int, parent: str, seq: int, write: Write, request_id: str | None
+) -> str:
+    """Create a run that points at the parent's records up to `seq`."""
+    origin = db.execute("select workflow, seq from run where run = ?", (parent,)).fetchone()
+    if origin is None:
+        raise writes.unknown_run(parent)
+    if not 1 <= seq <= origin[1]:
+        raise writes.bad_fork(parent, seq, origin[1])
+    return create(db, now, write, origin[0], request_id, parent, seq)[0]
+
+
+def claim(db: sqlite3.Connection, now: int, run: str, owner: str, ttl: float) -> Lease | None:
+    """Take the lease if it is free or has lapsed."""
+    taken = db.execute(_CLAIM, (owner, now + int(ttl * 1e6), now, run, now)).rowcount
+    row = db.execute("select fence, attempts from run where run = ?", (run,)).fetchone()
+    if row is None:
+        raise writes.unknown_run(run)
+    return Lease(run, row[0], owner, row[1]) if taken else None
+
+
+def renew(
+    db: sqlite3.Connection, now: int, leases: Iterable[Lease], ttl: float
+) -> tuple[Lease, ...]:
+    """Extend the leases nobody has taken or given back."""
+    until = now + int(ttl * 1e6)
+    return tuple(
+        lease
+        for lease in leases
+        if db.execute(
+            "update run set lease_until = ? where run = ? and fence = ? and lease_until > 0",
+            (until, lease.run, lease.fence),
+        ).rowcount
+    )
+
+
+def release(db: sqlite3.Connection, _now: int, lease: Lease) -> None:
+    """Give the lease back, if it is still the current one."""
+    db.execute(_RELEASE, (lease.run, lease.fence))
+
+
+def park(db: sqlite3.Connection, _now: int, lease: Lease, wake_at: int | None) -> bool:
+    """Give the run up unless a signal waits."""
+    row = _current(db, lease)
+    if row[2]:
+        return False
+    db.execute(_PARK, (wake_at, lease.run))
+    return True
+
+
+def signal(
+    db: sqlite3.Connection, _now: int, run: str, signal_id: str, name: str, data: bytes, at: int
+) -> bool:
+    """Put a signal into the inbox once."""
+    if db.execute("select 1 from run where run = ?", (run,)).fetchone() is None:
+        raise writes.unknown_run(run)
+    put = db.execute(
+        "insert into inbox (run, id, name, body, at) values (?, ?, ?, ?, ?) "
+        "on conflict (run, id) do nothing",
+        (run, signal_id, name, data, at),
+    ).rowcount
+    if put:
+        db.execute("update run set unread = unread + 1 where run = ?", (run,))
+    return bool(put)
+
+
+def define(db: sqlite3.Connection, _now: int, digest: str, data: bytes) -> None:
+    """Keep a definition once."""
+    db.execute(
+        "insert into definition values (?, ?) on conflict (digest) do nothing", (digest, data)
+    )
+
+
+def keep_blob(db: sqlite3.Connection, _now: int, digest: bytes, data: bytes) -> None:
+    """Keep a blob once."""
+    db.execute("insert into blob values (?, ?) on conflict (digest) do nothing", (digest, data))
+
+
+def transact(db: sqlite3.Connection, now: int, lease: Lease, work: Callable[[Any], Write]) -> Write:
+    """Run `work` and append what it returns, all in the caller's savepoint.
+
+    When the records it returns are already there, an earlier call committed its work with them, so
+    what this one did is undone.
+    """
+    _current(db, lease)  # nobody else can write until we commit, so this holds for the append too
+    db.execute("savepoint work")
+    write = guarded(db, work)
+    if not isinstance(write, Write):
+        raise writes.not_a_write(lease.run, write)
+    if write.records and _stands(db, lease.run, write.records):
+        db.execute("rollback to work")
+    else:
+        append(db, now, lease, write)
+    db.execute("release work")
+    return write
+
+
+def append(db: sqlite3.Connection, now: int, lease: Lease, write: Write) -> bool:
+    """Append and say whether signals wait; see `Store.append`."""
+    run, head, records = lease.run, write.head, write.records
+    if records:
+        first, last = records[0], records[-1]
+        writes.check_records(run, records, first.seq - 1)
+        definition = packed(last.definition)
+        before = first.seq - 1
+        advance = (last.seq, definition, head.state, head.reason, now)
+        turn = (head.status, head.phase, head.wake_at)
+        place = (run, lease.fence, before)
+        moved = (
+            db.execute(_ADVANCE, (*advance, *place, *turn)).rowcount
+            or db.execute(_ADVANCE_AND_TURN, (*advance, *turn, *place)).rowcount
+        )
+        if not moved:
+            return _look_into(db, lease, records)
+        _insert(db, run, records)
+        seq = last.seq
+    else:
+        seq = _current(db, lease)[1]
+        db.execute(
+            _TURN,
+            (head.state, head.reason, now, head.status, head.phase, head.wake_at, run, lease.fence),
+        )
+    _settle(db, now, run, write, seq)
+    (unread,) = db.execute("select unread from run where run = ?", (run,)).fetchone()
+    return bool(unread)
+
+
+def _look_into(db: sqlite3.Connection, lease: Lease, records: Sequence[Record]) -> bool:
+    """Say why the head did not move: already written (return), a gap, or a lost race (raise)."""
+    row = db.execute("select fence, seq, unread from run where run = ?", (lease.run,)).fetchone()
+    if row is None:
+        raise writes.unknown_run(lease.run)
+    fence, seq, unread = row
+    if _stands(db, lease.run, records):
+        return bool(unread)
+    if fence == lease.fence and records[0].seq > seq:
+        raise writes.gap(lease.run, records[0].seq, seq)
+    raise writes.fenced(lease, fence, seq)
+
+
+def _current(db: sqlite3.Connection, lease: Lease) -> tuple[int, int, int]:
+    """Return fence, seq and unread of the run, or raise where the lease is no longer current."""
+    row = db.execute("select fence, seq, unread from run where run = ?", (lease.run,)).fetchone()
+    if row is None:
+        raise writes.unknown_run(lease.run)
+    if row[0] != lease.fence:
+        raise writes.fenced(lease, row[0], row[1])
+    return row[0], row[1], row[2]
+
+
+def _stands(db: sqlite3.Connection, run: str, records: Sequence[Record]) -> bool:
+    """Tell whether these very records are already in the journal."""
+    there = db.execute(
+        "select rid from record where run = ? and seq between ? and ? order by seq",
+        (run, records[0].seq, records[0].seq + len(records) - 1),
+    ).fetchall()
+    return [rid for (rid,) in there] == [bytes.fromhex(record.rid) for record in records]
+
+
+def _insert(db: sqlite3.Connection, run: str, records: Sequence[Record]) -> None:
+    unhex = bytes.fromhex
+    rows = [
+        (
+            run,
+            record.seq,
+            unhex(record.rid),
+            record.kind,
+            record.v,
+            record.at,
+            record.fence,
+            packed(record.definition),
+            unhex(record.body_hash),
+            unhex(record.hash),
+            record.salt,
+            record.data,
+        )
+        for record in records
+    ]
+    try:
+        db.executemany(_INSERT_RECORD, rows)
+    except sqlite3.IntegrityError as error:
+        if "record.rid" in str(error):
+            raise writes.used_rid(run) from error
+        raise
+
+
+def _settle(db: sqlite3.Connection, now: int, run: str, write: Write, seq: int) -> None:
+    """Take signals, queue deliveries, note those done. Bodies go: the journal has them now."""
+    for signal_id in write.taken:
+        taken = db.execute(
+            "update inbox set taken_seq = ?, body = null "
+            "where run = ? and id = ? and taken_seq is null",
+            (seq, run, signal_id),
+        ).rowcount
+        if not taken:
+            raise writes.not_waiting(run, signal_id)
+    for delivery in write.outbox:
+        put = db.execute(
+            "insert into outbox values (?, ?, ?, ?, ?, ?, null) "
+            "on conflict (run, seq, n) do nothing",
+            (
+                run,
+                delivery.seq,
+                delivery.n,
+                delivery.kind,
+                delivery.target,
+                writes.body_of(run, delivery),
+            ),
+        ).rowcount
+        if not put:
+            raise writes.queued_twice(run, (delivery.seq, delivery.n))
+    for key in write.delivered:
+        done = db.execute(
+            "update outbox set done_at = coalesce(done_at, ?), body = null "
+            "where run = ? and seq = ? and n = ?",
+            (now, run, *key),
+        ).rowcount
+        if not done:
+            raise writes.not_queued(run, key)
+    if write.taken:
+        db.execute(_COUNT_UNREAD, (run,))
+    if write.outbox or write.delivered:
+        db.execute(_COUNT_UNDELIVERED, (run,))
+
+
+def packed(definition: str) -> bytes | str:
+    """Return the 32 bytes of a hash; a definition that is named otherwise stays text."""
+    if len(definition) == 64:
+        try:
+            data = bytes.fromhex(definition)
+        except ValueError:
+            return definition
+        if data.hex() == definition:
+            return data
+    return definition

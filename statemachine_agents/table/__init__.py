@@ -1,0 +1,1 @@
+"""What a workflow is: text and values."""

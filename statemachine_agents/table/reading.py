@@ -1,0 +1,375 @@
+"""Between plain data and a `Table`, both ways, strictly.
+
+Rules.  1. Every unknown key, wrong type and missing key is reported, all together.  2. What equals
+its default is left out when writing, so the plain form is small and stable.
+Not here: whether the words in it make sense together (`proof.structure`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from statemachine_agents.errors import ValueRefused
+from statemachine_agents.table.model import (
+    Agent,
+    Key,
+    Limits,
+    Signal,
+    State,
+    Table,
+    Transition,
+    Use,
+)
+from statemachine_agents.table.problems import Problem, refuse, suggest
+from statemachine_agents.values import JSON, ingest
+
+_Check: TypeAlias = Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+def _is_text_or_texts(value: Any) -> bool:
+    return _is_text(value) or _is_texts(value)
+
+
+def _is_text_map(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values())
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_anything(value: Any) -> bool:  # noqa: ARG001 - a check that accepts all
+    return True
+
+
+_EXPECTED: Final[dict[_Check, str]] = {
+    _is_text: "text",
+    _is_flag: "true or false",
+    _is_whole: "a whole number",
+    _is_number: "a number",
+    _is_texts: "a list of texts",
+    _is_text_or_texts: "text or a list of texts",
+    _is_text_map: "an object of texts",
+    _is_object: "an object",
+    _is_anything: "anything",
+}
+
+STATE_KEYS: Final[dict[str, _Check]] = {
+    "ask": _is_text,
+    "do": _is_text_or_texts,
+    "wait": _is_text_or_texts,
+    "run": _is_text_or_texts,
+    "final": _is_text,
+    "tools": _is_texts,
+    "talk": _is_flag,
+    "agent": _is_text,
+    "output": _is_object,
+    "parallel": _is_flag,
+    "shows": _is_texts,
+    "fresh": _is_flag,
+    "say": _is_text,
+    "after": _is_text,
+    "question": _is_text,
+    "returns": _is_text,
+    "each": _is_text,
+    "at_once": _is_whole,
+    "join": _is_anything,
+}
+TRANSITION_KEYS: Final[dict[str, _Check]] = {
+    "source": _is_text,
+    "event": _is_text_or_texts,
+    "target": _is_text,
+    "guard": _is_text,
+    "assign": _is_text_map,
+    "name": _is_text,
+}
+USE_KEYS: Final[dict[str, _Check]] = {
+    "bind": _is_text_map,
+    "when": _is_text,
+    "why": _is_text,
+    "approve": _is_text,
+    "undo": _is_text,
+    "use": _is_text,
+}
+AGENT_KEYS: Final[dict[str, _Check]] = {
+    "instructions": _is_text,
+    "model": _is_text,
+    "max_tokens": _is_whole,
+    "effort": _is_text,
+}
+KEY_KEYS: Final[dict[str, _Check]] = {
+    "type": _is_text,
+    "default": _is_anything,
+    "scope": _is_text,
+    "private": _is_flag,
+}
+LIMIT_KEYS: Final[dict[str, _Check]] = {
+    **dict.fromkeys(
+        ("iterations", "calls", "visits", "refusals", "nudges", "idle", "requests", "tokens"),
+        _is_whole,
+    ),
+    "cost_usd": _is_number,
+    "seconds": _is_number,
+}
+TABLE_KEYS: Final[dict[str, _Check]] = {
+    "name": _is_text,
+    "version": _is_text,
+    "initial": _is_text,
+    "instructions": _is_text,
+    "everywhere": _is_texts,
+    "limits": _is_object,
+    "rules": _is_texts,
+    "transitions": lambda value: isinstance(value, list | tuple),
+    "states": _is_object,
+    "tools": _is_object,
+    "context": _is_object,
+    "groups": _is_object,
+    "agents": _is_object,
+    "signals": _is_object,
+    "define": _is_text_map,
+}
+
+
+class _Reader:
+    """Collects problems while values are taken out of plain data."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def say(self, code: str, where: str, what: str, **facts: str) -> None:
+        self.problems.append(Problem(code, where, what, **facts))  # type: ignore[arg-type]
+
+    def take(self, data: Any, keys: Mapping[str, _Check], where: str) -> dict[str, Any]:
+        """Return the known, well-typed entries of an object; report the rest."""
+        if not isinstance(data, Mapping):
+            self.say("wrong-type", where, "is no object", got=type(data).__name__)
+            return {}
+        out: dict[str, Any] = {}
+        for key, value in data.items():
+            place = f"{where}.{key}" if where else str(key)
+            check = keys.get(key)
+            if check is None:
+                self.say("unknown-key", place, "is not a known key", next=suggest(key, keys))
+            elif not check(value):
+                expected = _EXPECTED.get(check, "a list of rows")
+                got = _brief(value)
+                self.say("wrong-type", place, "has the wrong type", expected=expected, got=got)
+            else:
+                out[key] = value
+        return out
+
+    def need(self, data: Mapping[str, Any], key: str, where: str) -> bool:
+        if key in data:
+            return True
+        place = f"{where}.{key}" if where else key
+        self.say("missing-key", place, "is missing", next=f"add `{key} = ...`")
+        return False
+
+    def build(self, kind: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> Any:
+        """Construct a value; a validator's complaint becomes a problem."""
+        try:
+            return kind(*args, **kwargs)
+        except (ValueError, TypeError) as error:
+            self.say("wrong-value", where, str(error.args[0] if error.args else error))
+            return None
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def read_table(data: Mapping[str, JSON]) -> Table:
+    """Read the plain form. See `Table.from_dict`."""
+    reader = _Reader()
+    try:
+        plain = ingest(data, where="table").value
+    except ValueRefused as error:
+        reader.say("not-json", "table", str(error))
+        plain = {}
+    found = reader.take(plain, TABLE_KEYS, "")
+    for key in ("name", "initial", "states"):
+        if key not in plain:
+            reader.need(found, key, "")
+    values: dict[str, Any] = {
+        key: found[key]
+        for key in ("name", "version", "initial", "instructions", "everywhere", "rules", "define")
+        if key in found
+    }
+    values["limits"] = _limits(reader, found.get("limits", {}))
+    values["states"] = _states(reader, found.get("states", {}))
+    values["transitions"] = _transitions(reader, found.get("transitions", ()))
+    values["tools"] = {
+        name: Use(**reader.take(use, USE_KEYS, f"tools.{name}"))
+        for name, use in found.get("tools", {}).items()
+    }
+    values["context"] = _context(reader, found.get("context", {}))
+    values["groups"] = _groups(reader, found.get("groups", {}))
+    values["agents"] = {
+        name: reader.build(
+            Agent, f"agents.{name}", name, **reader.take(agent, AGENT_KEYS, f"agents.{name}")
+        )
+        for name, agent in found.get("agents", {}).items()
+    }
+    values["signals"] = _signals(reader, found.get("signals", {}))
+    refuse(f"table {found.get('name', '?')!r}", reader.problems)
+    return Table(**values)
+
+
+def _limits(reader: _Reader, data: Any) -> Limits | None:
+    found = reader.take(data, LIMIT_KEYS, "limits")
+    limits: Limits | None = reader.build(Limits, "limits", **found)
+    return limits
+
+
+def _states(reader: _Reader, data: Mapping[str, Any]) -> dict[str, State]:
+    states = {}
+    for name, raw in data.items():
+        found = reader.take(raw, STATE_KEYS, f"states.{name}")
+        states[name] = State(name, **found)
+    return states
+
+
+def _transitions(reader: _Reader, data: Any) -> list[Transition]:
+    rows = []
+    for index, raw in enumerate(data):
+        where = f"transitions[{index}]"
+        found = reader.take(raw, TRANSITION_KEYS, where)
+        if not isinstance(raw, Mapping):
+            continue
+        for key in ("source", "event"):
+            if key not in raw:
+                reader.need(found, key, where)
+        if "source" in found and "event" in found:
+            rows.append(Transition(**found))
+    return rows
+
+
+def _context(reader: _Reader, data: Mapping[str, Any]) -> dict[str, Key]:
+    keys = {}
+    for name, raw in data.items():
+        where = f"context.{name}"
+        if isinstance(raw, str):
+            keys[name] = Key(type=raw)
+            continue
+        found = reader.take(raw, KEY_KEYS, where)
+        if reader.need(found, "type", where):
+            keys[name] = Key(**found)
+    return keys
+
+
+def _groups(reader: _Reader, data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    groups = {}
+    for name, members in data.items():
+        if _is_texts(members):
+            groups[name] = tuple(members)
+        else:
+            where, expected = f"groups.{name}", "a list of texts"
+            reader.say("wrong-type", where, "has the wrong type", expected=expected)
+    return groups
+
+
+def _signals(reader: _Reader, data: Mapping[str, Any]) -> dict[str, Signal]:
+    signals = {}
+    for name, fields in data.items():
+        if not _is_text_map(fields):
+            where, expected = f"signals.{name}", "field = type"
+            reader.say("wrong-type", where, "has the wrong type", expected=expected)
+            continue
+        plain = dict(fields)
+        signals[name] = Signal(about=plain.pop("about", ""), fields=plain)
+    return signals
+
+
+def write_table(table: Table) -> dict[str, JSON]:
+    """Return the plain form. See `Table.to_dict`."""
+    out: dict[str, Any] = {"name": table.name, "version": table.version, "initial": table.initial}
+    if table.instructions:
+        out["instructions"] = table.instructions
+    if table.everywhere:
+        out["everywhere"] = list(table.everywhere)
+    limits = _changed(table.limits, LIMIT_KEYS)
+    if limits:
+        out["limits"] = limits
+    if table.rules:
+        out["rules"] = list(table.rules)
+    out["transitions"] = [_row(row) for row in table.transitions]
+    out["states"] = {name: _state(state) for name, state in table.states.items()}
+    parts: dict[str, Any] = {
+        "tools": {name: _changed(use, USE_KEYS) for name, use in table.tools.items()},
+        "context": {name: _key(key) for name, key in table.context.items()},
+        "groups": {name: list(members) for name, members in table.groups.items()},
+        "agents": {name: _changed(agent, AGENT_KEYS) for name, agent in table.agents.items()},
+        "signals": {
+            name: {**({"about": signal.about} if signal.about else {}), **signal.fields}
+            for name, signal in table.signals.items()
+        },
+        "define": dict(table.define),
+    }
+    out.update({name: part for name, part in parts.items() if part})
+    return out
+
+
+def _changed(value: Any, keys: Mapping[str, Any]) -> dict[str, JSON]:
+    """Return the attributes of an attrs value that differ from their defaults, as plain JSON."""
+    out: dict[str, JSON] = {}
+    for field in attrs.fields(type(value)):
+        if field.name not in keys:
+            continue
+        current = getattr(value, field.name)
+        default = field.default
+        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+            default = default.factory()
+        if current != default:
+            out[field.name] = list(current) if isinstance(current, tuple) else current
+    return out
+
+
+def _state(state: State) -> dict[str, JSON]:
+    out = _changed(state, STATE_KEYS)
+    for verb in ("do", "wait", "run"):
+        names = out.get(verb)
+        if names is not None and len(names) == 1 and (verb != "do" or names == ["undo"]):
+            out[verb] = names[0]
+    return out
+
+
+def _row(row: Transition) -> dict[str, JSON]:
+    out: dict[str, JSON] = {
+        "source": row.source,
+        "event": row.event[0] if len(row.event) == 1 else list(row.event),
+    }
+    for key in ("target", "guard", "name"):
+        if getattr(row, key) is not None:
+            out[key] = getattr(row, key)
+    if row.assign:
+        out["assign"] = dict(row.assign)
+    return out
+
+
+def _key(key: Key) -> JSON:
+    out = _changed(key, KEY_KEYS)
+    return key.type if not set(out) - {"type"} else {"type": key.type, **out}

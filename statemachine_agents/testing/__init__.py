@@ -1,0 +1,1 @@
+"""The test kit: scripted models, played runs, a fake Messages API."""

@@ -1,0 +1,1 @@
+"""What comes next: facts in, the next effect out; nothing here waits."""

@@ -1,0 +1,490 @@
+"""A run as a sans-IO object: facts in, records and the next effect out.
+
+Rules.  1. The order is forced: after `receive` the drafts in `unsaved` must be saved before
+`next_effect` answers, so nothing happens in the world that was not written down first.
+2. `next_effect` is a pure read.  3. What the run decides comes from `journal.decide`; here is added
+what a decision leaves open: keys, nonces, deadlines, prompt texts.  4. Values from outside are
+redacted and made canonical before anything is decided on them.
+Not here: waiting, calling, storing (`driver`); which decision is next (`journal.decide`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from statemachine_agents.errors import RunProtocolError, ValueRefused
+from statemachine_agents.journal.decide import decide
+from statemachine_agents.journal.fold import apply, fold
+from statemachine_agents.journal.outcome import Outcome, outcome_of
+from statemachine_agents.journal.records import Draft, Entropy, Head, Record, seal
+from statemachine_agents.journal.replies import number_calls, text_of, usable
+from statemachine_agents.journal.standing import OpenCall, Standing
+from statemachine_agents.kernel.gate import schema_faults
+from statemachine_agents.kernel.workflow import Workflow
+from statemachine_agents.turn import effects as fx
+from statemachine_agents.turn.inbound import inbound
+from statemachine_agents.turn.ports import Layout, ModelReply, ModelRequest, Signal
+from statemachine_agents.turn.prompt import compose, head_of
+from statemachine_agents.turn.recovery import after_check, after_doubt, recover_at
+from statemachine_agents.values import JSON, Redactor, ingest, keep_all, parse
+
+MAX_DETAIL = 16_000
+"""Characters of a traceback kept in the journal."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What a run needs from its shell besides facts.
+
+    Args:
+        layout: model id or None -> prompt layout.
+        entropy: noise for keys and nonces.
+        redact: applied to everything from outside, before it is written.
+        model: id for agents that name none; None leaves the choice to the model adapter.
+    """
+
+    layout: Callable[[str | None], Layout]
+    entropy: Entropy
+    redact: Redactor = keep_all
+    model: str | None = None
+
+
+class Run:
+    """One run. Use `Run.start` or `Run.load`, then loop: save, `next_effect`, act, `receive`."""
+
+    def __init__(self, standing: Standing, settings: Settings) -> None:
+        self.standing = standing
+        self.settings = settings
+        self.unsaved: list[tuple[int, Draft]] = []
+        self._inherited: dict[int, OpenCall] = {}
+        self._blobs: list[tuple[str, bytes]] = []
+
+    @classmethod
+    def start(
+        cls,
+        workflow: Workflow,
+        run: str,
+        inputs: Mapping[str, JSON],
+        settings: Settings,
+        *,
+        at: int,
+        request_id: str | None = None,
+        root: str | None = None,
+    ) -> Run:
+        """Begin a run; its first records are in `unsaved`.
+
+        Args:
+            workflow: the workflow.
+            run: new run id.
+            inputs: values for declared context keys.
+            settings: see `Settings`.
+            at: UTC microseconds.
+            request_id: the caller's idempotency key.
+            root: the run at the top of a tree of child runs.
+
+        Raises:
+            UsageError: an input is undeclared, missing or of the wrong type.
+        """
+        context = workflow.bind_context(inputs)
+        clean = settings.redact("context", context)
+        body: dict[str, JSON] = {
+            "workflow": workflow.table.name,
+            "version": workflow.table.version,
+            "definition": workflow.definition.hash,
+            "context": ingest(clean, where="context").value,
+        }
+        if request_id is not None:
+            body["request_id"] = request_id
+        if root is not None:
+            body["root"] = root
+        made = cls(Standing(workflow, run), settings)
+        made._add(Draft("run_started", body), at)
+        made._decide(at)
+        return made
+
+    @classmethod
+    def load(
+        cls, workflow: Workflow, run: str, records: Iterable[Record], settings: Settings
+    ) -> Run:
+        """Rebuild a run from its journal; calls a dead owner left open become `Recover` effects.
+
+        Raises:
+            JournalDamaged: the journal does not verify.
+        """
+        made = cls(fold(workflow, run, records), settings)
+        made._inherited = {
+            call.no: call for call in made.standing.calls.values() if call.status == "open"
+        }
+        return made
+
+    # ------------------------------------------------------------------------------------- saving
+
+    def seal(self, fence: int) -> list[Record]:
+        """Seal the unsaved drafts into records; call `saved` once they are durable."""
+        s = self.standing
+        records: list[Record] = []
+        head = s.head
+        start = 0
+        while start < len(self.unsaved):
+            at = self.unsaved[start][0]
+            stop = start
+            while stop < len(self.unsaved) and self.unsaved[stop][0] == at:
+                stop += 1
+            part = seal(
+                [draft for _, draft in self.unsaved[start:stop]],
+                run=s.run,
+                definition=s.workflow.definition.hash,
+                fence=fence,
+                head=head,
+                at=at,
+                entropy=self.settings.entropy,
+                blobs=self._blobs,
+            )
+            records += part
+            head = Head(part[-1].seq, part[-1].hash)
+            start = stop
+        return records
+
+    def saved(self, records: list[Record]) -> None:
+        """Acknowledge that the sealed records are durable."""
+        if len(records) != len(self.unsaved):
+            msg = f"run {self.standing.run}: {len(self.unsaved)} drafts, {len(records)} records"
+            raise RunProtocolError(msg)
+        self.unsaved = []
+        if records:
+            self.standing.head = Head(records[-1].seq, records[-1].hash)
+
+    def take_blobs(self) -> list[tuple[str, bytes]]:
+        """Return the large bodies of the records sealed last; keep them before the records."""
+        blobs, self._blobs = self._blobs, []
+        return blobs
+
+    # ------------------------------------------------------------------------------------ effects
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the run stands."""
+        return outcome_of(self.standing)
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended and every reply is out."""
+        return self.standing.ended is not None and not self.standing.replies
+
+    def next_effect(self, started: frozenset[str] | set[str] = frozenset()) -> fx.Effect | None:
+        """Return the next effect that is not in `started`, or None while those are under way.
+
+        Raises:
+            RunProtocolError: there are unsaved records.
+        """
+        if self.unsaved:
+            kinds = ", ".join(draft.kind for _, draft in self.unsaved)
+            msg = f"run {self.standing.run}: save {kinds} before acting on them"
+            raise RunProtocolError(msg, run=self.standing.run)
+        for effect in self._effects():
+            if effect.id not in started:
+                return effect
+        return None
+
+    def _effects(self) -> Iterable[fx.Effect]:
+        s = self.standing
+        for reply in s.replies.values():
+            yield fx.Say(
+                id=f"say:{reply['id']}",
+                reply_id=reply["id"],
+                text=reply["text"],
+                seq=reply["seq"],
+            )
+        for call in s.calls.values():
+            effect = self._call_effect(call)
+            if effect is not None:
+                yield effect
+        if s.asked is not None:
+            yield self._ask()
+        for child in s.children.values():
+            if not child.ended:
+                yield fx.StartChild(
+                    id=f"child:{child.run}",
+                    child=child.run,
+                    workflow=child.workflow,
+                    input=child.input,
+                )
+        if s.ended is not None:
+            yield fx.End(id="end", outcome=self.outcome)
+        elif s.quarantined or s.parked is not None:
+            parked = s.parked or {}
+            waiting = tuple(parked.get("waiting", ("operator",)))
+            until = None if s.timer is None else s.timer["due"]
+            yield fx.Wait(
+                id=f"wait:{s.head.seq}",
+                waiting=waiting,
+                reason=s.quarantined or str(parked.get("reason", "")),
+                until=until,
+            )
+
+    def _call_effect(self, call: OpenCall) -> fx.Effect | None:
+        spec = self.standing.workflow.bindings[call.tool].spec
+        mark = f"{call.no}:{call.attempt}"
+        if call.no in self._inherited and call.status == "open":
+            return fx.Recover(
+                id=f"recover:{mark}", no=call.no, tool=call.tool, not_before=recover_at(call)
+            )
+        if call.status == "open" and call.effect != "signal":
+            return fx.CallTool(
+                id=f"call:{mark}",
+                no=call.no,
+                tool=call.tool,
+                spec=spec,
+                arguments=call.arguments,
+                key=call.key,
+                attempt=call.attempt,
+                deadline=call.deadline,
+                not_before=call.not_before,
+            )
+        if call.status == "doubted":
+            return fx.VerifyCall(
+                id=f"verify:{mark}:{call.checks}",
+                no=call.no,
+                tool=call.tool,
+                spec=spec,
+                arguments=call.arguments,
+                key=call.key,
+                attempt=call.attempt,
+                deadline=call.deadline,
+            )
+        return None
+
+    def _ask(self) -> fx.AskModel:
+        s = self.standing
+        snapshot = s.snap()
+        state = s.workflow.state(snapshot.state)
+        speaker = s.workflow.table.agent_of(state)
+        transcript = s.transcript(s.asked_agent)
+        head = head_of(s.workflow, s.asked_agent)
+        keys = s.workflow.table.context
+        request = ModelRequest(
+            run=s.run,
+            agent=s.asked_agent,
+            model=speaker.model or self.settings.model,
+            system=head.system,
+            tools=head.tools,
+            messages=transcript.messages,
+            max_tokens=speaker.max_tokens,
+            effort=speaker.effort,
+            offered=s.workflow.table.tools_in(state),
+            facts={name: snapshot.context[name] for name in state.shows if not keys[name].private},
+            turn=snapshot.counters.iterations,
+        )
+        return fx.AskModel(id=f"ask:{s.asked}", request=request)
+
+    # ------------------------------------------------------------------------------------- facts
+
+    def note(self, draft: Draft, at: int) -> None:
+        """Take an administrative record, such as `run_quarantined`."""
+        self._add(draft, at)
+        self._decide(at)
+
+    def receive(self, fact: fx.Fact, at: int) -> str:
+        """Take a fact; the records it leads to are in `unsaved`.
+
+        Args:
+            fact: what happened.
+            at: UTC microseconds.
+
+        Returns:
+            An empty text, or why a signal was not accepted (nothing is recorded then).
+        """
+        if isinstance(fact, Signal):
+            draft = inbound(self.standing, fact, self.settings.redact)
+            if isinstance(draft, str):
+                return draft
+            self._add(draft, at)
+        else:
+            self._add(self._input(fact, at), at)
+        self._decide(at)
+        return ""
+
+    def _input(self, fact: Any, at: int) -> Draft:
+        match fact:
+            case fx.Replied(reply):
+                return Draft("model_replied", self._replied(reply))
+            case fx.AskFailed(kind, text):
+                body: dict[str, JSON] = {
+                    "stop": "error",
+                    "detail": self._clean("error", f"{kind}: {text}"),
+                    "content": [],
+                    "usable": False,
+                }
+                return Draft("model_replied", body)
+            case fx.Returned(no, value):
+                return self._returned(no, value)
+            case fx.Failed():
+                return self._failed(fact)
+            case fx.Doubted(no, why, detail):
+                call = self.standing.call(no)
+                self._inherited.pop(no, None)
+                then = after_doubt(self._spec(call), call, at)
+                body = {"no": no, "attempt": call.attempt, "why": why, "then": then}
+                if detail:
+                    body["detail"] = self._clean("error", detail[-MAX_DETAIL:])
+                return Draft("call_doubted", body)
+            case fx.Checked(no, verdict, value, detail):
+                return self._checked(no, verdict, value, detail)
+            case fx.Sent(reply_id):
+                return Draft("reply_sent", {"id": reply_id})
+            case fx.ChildEnded(child, outcome, value, reason):
+                body = {"child": child, "outcome": outcome, "value": value, "reason": reason}
+                return Draft("child_ended", body)
+            case fx.Resumed(reason, by):
+                return Draft("run_resumed", {"reason": reason, "by": by})
+        msg = f"not a fact: {fact!r}"
+        raise RunProtocolError(msg)
+
+    def _spec(self, call: OpenCall) -> Any:
+        return self.standing.workflow.bindings[call.tool].spec
+
+    def _clean(self, kind: str, value: JSON) -> JSON:
+        """Redact and canonicalise a value from outside."""
+        return ingest(self.settings.redact(kind, value), where=kind).value
+
+    def _returned(self, no: int, value: JSON) -> Draft:
+        call = self.standing.call(no)
+        base: dict[str, JSON] = {"no": no, "attempt": call.attempt}
+        try:
+            return Draft(
+                "call_returned", {**base, "ok": True, "value": self._clean("result", value)}
+            )
+        except ValueRefused as refused:
+            if call.effect == "read":
+                error = {"kind": "result", "text": str(refused)}
+                return Draft("call_returned", {**base, "ok": False, "error": error})
+            # It had its effect, but what it said cannot be written down: a person must look.
+            return Draft(
+                "call_doubted", {**base, "why": "result", "detail": str(refused), "then": "person"}
+            )
+
+    def _failed(self, fact: fx.Failed) -> Draft:
+        call = self.standing.call(fact.no)
+        error: dict[str, JSON] = {
+            "kind": fact.kind,
+            "text": self._clean("error", fact.text),
+        }
+        body: dict[str, JSON] = {
+            "no": fact.no,
+            "attempt": call.attempt,
+            "ok": False,
+            "error": error,
+        }
+        if fact.detail:
+            body["detail"] = self._clean("error", fact.detail[-MAX_DETAIL:])
+        retry = self._spec(call).retry
+        if retry is not None and fact.kind in retry.on and call.attempt < retry.attempts:
+            body["again"] = True
+        return Draft("call_returned", body)
+
+    def _checked(self, no: int, verdict: str, value: JSON, detail: str) -> Draft:
+        call = self.standing.call(no)
+        self._inherited.pop(no, None)
+        then = after_check(call, verdict)
+        body: dict[str, JSON] = {"no": no, "by": "verifier", "verdict": verdict, "then": then}
+        if verdict == "done":
+            body["value"] = self._clean("result", value)
+        if detail:
+            body["detail"] = self._clean("error", detail[-MAX_DETAIL:])
+        return Draft("call_resolved", body)
+
+    def _replied(self, reply: ModelReply) -> dict[str, JSON]:
+        """Write a reply down as it came, with numbered calls and unique ids."""
+        s = self.standing
+        content = self._clean("reply", [dict(block) for block in reply.content])
+        transcript = s.transcript(s.asked_agent)
+        blocks, renamed = number_calls(content, s.next_call, transcript.ids)
+        calls = any(block.get("type") == "tool_use" for block in blocks)
+        body: dict[str, JSON] = {
+            "id": reply.id,
+            "model": reply.model,
+            "stop": reply.stop_reason,
+            "usage": {name: int(amount) for name, amount in reply.usage.items() if amount},
+            "content": blocks,
+            "usable": not reply.cut and usable(blocks, reply.stop_reason),
+        }
+        if calls:
+            body["calls"] = s.next_call
+        if renamed:
+            body["renamed"] = renamed
+        if reply.unreadable:
+            body["unreadable"] = self._clean("reply", dict(reply.unreadable))
+        if reply.cut:
+            body["cut"] = True
+        if reply.detail:
+            body["detail"] = self._clean("error", reply.detail)
+        output = s.workflow.state(s.snap().state).output
+        if output is not None and reply.stop_reason == "end_turn" and not calls:
+            self._output(body, output)
+        return body
+
+    def _output(self, body: dict[str, JSON], schema: Mapping[str, JSON]) -> None:
+        try:
+            value = parse(text_of(body["content"]), where="output")
+        except ValueRefused as refused:
+            body["output_faults"] = str(refused)
+            return
+        faults = schema_faults(schema, value)
+        if faults:
+            body["output_faults"] = faults
+        else:
+            body["output"] = value
+
+    # --------------------------------------------------------------------------------- decisions
+
+    def _add(self, draft: Draft, at: int) -> None:
+        apply(self.standing, draft.kind, draft.body, at, draft.after)
+        self.unsaved.append((at, draft))
+
+    def _decide(self, at: int) -> None:
+        while (draft := decide(self.standing)) is not None:
+            self._fill(draft, at)
+            self._add(draft, at)
+            if draft.kind == "model_asked":
+                draft.body["prompt"] = self.standing.transcript(draft.body["agent"]).prompt
+
+    def _fill(self, draft: Draft, at: int) -> None:
+        """Fill in what a decision leaves open. See `journal.decide.FILLED`."""
+        s = self.standing
+        body = draft.body
+        if draft.kind == "call_intended" and body["effect"] != "signal":
+            spec = s.workflow.bindings[body["tool"]].spec
+            wait = 0.0
+            known = s.calls.get(body["no"])
+            if known is not None and known.attempt:
+                body["key"] = known.key
+                if known.key_until is not None:
+                    body["key_until"] = known.key_until
+                if spec.retry is not None:
+                    wait = spec.retry.wait(body["attempt"])
+            else:
+                noise = self.settings.entropy.take(8).hex()
+                body["key"] = f"{s.root}/{body['no']}/{body['tool']}/{noise}"
+                if spec.key_seconds is not None:
+                    body["key_until"] = at + int(spec.key_seconds * 1_000_000)
+            if wait:
+                body["not_before"] = at + int(wait * 1_000_000)
+            body["deadline"] = at + int((wait + spec.timeout) * 1_000_000)
+        elif draft.kind == "approval_asked":
+            body["nonce"] = self.settings.entropy.take(16).hex()
+        elif draft.kind == "model_asked":
+            agent = s.workflow.table.agent_of(s.workflow.state(s.snap().state))
+            layout = self.settings.layout(agent.model or self.settings.model)
+            addition = compose(s, body, layout)
+            body["epoch"] = addition.epoch
+            body["model"] = addition.model
+            if addition.blocks:
+                body["blocks"] = [dict(block) for block in addition.blocks]
+            if addition.shown:
+                body["shown"] = list(addition.shown)
+
+
+__all__ = ["Run", "Settings"]

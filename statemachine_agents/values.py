@@ -1,0 +1,213 @@
+"""Canonical JSON: the only kind of value that enters a journal.
+
+Rules.  1. Same value, same bytes: UTF-8, sorted keys, no spaces.  2. Whatever cannot be written
+so that it reads back equal is refused *before* anything acts on it: NaN and infinities, integers
+beyond 2**53, keys that are not text, depth over 64, bodies over the size cap, duplicate keys.
+3. Lone surrogates are replaced by U+FFFD once, where text enters (`ingest`), never later.
+
+orjson alone does not do this: it turns NaN into null, rounds big integers, keeps the last of two
+equal keys and loads deeper than it can save. Hence a gate in front of it.
+Not here: what a record is (`journal.records`), what a value means (`table`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+import orjson
+
+from statemachine_agents.errors import ValueRefused
+
+JSON: TypeAlias = Any
+"""A JSON value: None, bool, int, float, str, list of JSON, dict from str to JSON."""
+
+Redactor: TypeAlias = Callable[[str, JSON], JSON]
+"""Called as `redact(kind, value)` before anything from outside is written; returns what to keep.
+
+`kind` is one of `context message reply arguments result error resolution`. What it returns is what
+the journal, the guards and the model see: decisions are made on what was written.
+"""
+
+MAX_DEPTH = 64
+"""Deepest nesting of a journaled body."""
+
+ROOM = 8
+"""Levels a record body adds around a foreign value, so foreign values may be MAX_DEPTH - ROOM."""
+
+MAX_INT = 2**53
+"""Largest absolute integer; larger ones (and money) travel as text or as minor units."""
+
+MAX_BODY = 256 * 1024
+"""Bytes of a body kept inside a record; larger values become blobs by hash."""
+
+MAX_BLOB = 16 * 1024 * 1024
+"""Bytes of the largest value accepted at all."""
+
+_OPTIONS = (
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_STRICT_INTEGER
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+
+
+@attrs.frozen
+class Ingested:
+    """A foreign value made canonical: the value, and whether any text had to be repaired."""
+
+    value: JSON
+    repaired: bool
+
+
+def dumps(value: JSON) -> bytes:
+    """Return the canonical bytes of a value that is already plain (see `ingest`).
+
+    Args:
+        value: plain JSON; floats must be finite (an `ingest`ed or evaluated value is).
+
+    Returns:
+        UTF-8 JSON with sorted keys. Equal values give equal bytes.
+
+    Raises:
+        ValueRefused: the value is not JSON, or holds an integer beyond 2**53 or a lone surrogate.
+    """
+    try:
+        return orjson.dumps(value, option=_OPTIONS)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"not a canonical JSON value: {error}; pass foreign values through `ingest` first"
+        raise ValueRefused(msg, where="value") from error
+
+
+def loads(data: bytes) -> JSON:
+    """Read canonical bytes back; refuse bytes that are JSON but not canonical.
+
+    Raises:
+        ValueRefused: not JSON, or not the canonical form (unsorted or duplicate keys, spaces...).
+    """
+    try:
+        value = orjson.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueRefused(f"not JSON: {error}", where="bytes") from error
+    if dumps(value) != data:
+        raise ValueRefused(
+            "JSON, but not in canonical form (keys sorted, none twice, no spaces, finite numbers); "
+            "the bytes were not written by this package or were changed since",
+            where="bytes",
+        )
+    return value
+
+
+def parse(text: str | bytes, *, where: str = "text") -> JSON:
+    """Parse JSON that somebody else wrote, refusing what would change silently.
+
+    Duplicate keys, NaN, infinities, big integers and deep nesting are refused with their place.
+
+    Raises:
+        ValueRefused: says what was found.
+    """
+
+    def pairs(items: list[tuple[str, JSON]]) -> dict[str, JSON]:
+        found = dict(items)
+        if len(found) != len(items):
+            seen: set[str] = set()
+            twice = next(key for key, _ in items if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise ValueRefused(f"{where}: the key {twice!r} stands twice", where=where, key=twice)
+        return found
+
+    def constant(word: str) -> JSON:
+        raise ValueRefused(f"{where}: {word} is not JSON", where=where)
+
+    try:
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueRefused(f"{where}: not JSON: {error}", where=where) from error
+    return ingest(value, where=where).value
+
+
+def ingest(value: Any, *, where: str = "value", depth: int = MAX_DEPTH - ROOM) -> Ingested:
+    """Make a value from outside canonical, or refuse it with the place of the fault.
+
+    Tuples become lists, mappings become dicts, lone surrogates become U+FFFD; nothing else changes.
+
+    Args:
+        value: anything; only JSON-like values are accepted.
+        where: the name the error message uses for the whole value.
+        depth: deepest nesting allowed, counted from 1.
+
+    Returns:
+        The plain copy, and whether text was repaired.
+
+    Raises:
+        ValueRefused: says where inside the value, what was found, what is expected.
+    """
+    repaired = False
+
+    def walk(item: Any, path: tuple[str | int, ...], left: int) -> JSON:
+        nonlocal repaired
+        kind = type(item)
+        if kind is str:
+            try:
+                item.encode()
+            except UnicodeEncodeError:
+                repaired = True
+                return item.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return item
+        if item is None or kind is bool:
+            return item
+        if kind is int:
+            if -MAX_INT <= item <= MAX_INT:
+                return item
+            _refuse(where, path, "an integer beyond 2**53", "a smaller one, or text")
+        if kind is float:
+            if math.isfinite(item):
+                return item
+            _refuse(where, path, repr(item), "a finite number")
+        if isinstance(item, Mapping):
+            if left <= 0:
+                _refuse(where, path, f"nesting over {depth} levels", "a flatter value")
+            out: dict[str, JSON] = {}
+            for key, inner in item.items():
+                if not isinstance(key, str):
+                    _refuse(where, path, f"the key {key!r}", "keys that are text")
+                clean = walk(str(key), path, left)
+                if clean in out:
+                    _refuse(where, path, f"the key {clean!r} twice", "each key once")
+                out[clean] = walk(inner, (*path, clean), left - 1)
+            return out
+        if isinstance(item, list | tuple):
+            if left <= 0:
+                _refuse(where, path, f"nesting over {depth} levels", "a flatter value")
+            return [walk(inner, (*path, index), left - 1) for index, inner in enumerate(item)]
+        if isinstance(item, str):
+            return walk(str(item.value if hasattr(item, "value") else str(item)), path, left)
+        _refuse(where, path, f"a {kind.__name__}", "null, a boolean, number, text, list or object")
+        raise AssertionError  # pragma: no cover - _refuse always raises
+
+    plain = walk(value, (), depth)
+    return Ingested(plain, repaired)
+
+
+def _refuse(where: str, path: tuple[str | int, ...], got: str, expected: str) -> None:
+    place = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    raise ValueRefused(f"{place}: got {got}, expected {expected}", where=place, got=got)
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of the bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def hash_of(value: JSON) -> str:
+    """Return the SHA-256 of a value's canonical bytes: equal values, equal hash."""
+    return sha256(dumps(value))
+
+
+def keep_all(_kind: str, value: JSON) -> JSON:
+    """Redact nothing: the default `Redactor`."""
+    return value
