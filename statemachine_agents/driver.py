@@ -10,52 +10,30 @@ Not here: the loop itself (`advance`), what a run decides (`journal.decide`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Self
 
-from loguru import logger
-
-from statemachine_agents.advance import (
-    Advance,
-    Busy,
-    Done,
-    Lost,
-    Shell,
-    Waiting,
-    head_row,
-)
-from statemachine_agents.errors import Fenced, StoreError, UsageError
+from statemachine_agents.advance import Busy, Done, Lost, Shell, Waiting
+from statemachine_agents.dispatch import TTL, Dispatch
+from statemachine_agents.errors import UsageError
 from statemachine_agents.journal.outcome import Outcome
-from statemachine_agents.journal.records import Record, blob_of, with_blob
+from statemachine_agents.journal.records import Record
 from statemachine_agents.kernel.workflow import Workflow
-from statemachine_agents.moments import Moment, Observer, Telling
+from statemachine_agents.moments import Moment, Observer
 from statemachine_agents.stores.memory import MemoryStore
 from statemachine_agents.system import SystemClock, SystemEntropy
-from statemachine_agents.table.definition import Definition
-from statemachine_agents.turn import effects as fx
 from statemachine_agents.turn.ports import (
     Clock,
     Entropy,
     Layout,
-    Lease,
     Model,
     Outbox,
-    RunRow,
     Signal,
     Store,
-    Write,
 )
 from statemachine_agents.turn.run import Run, Settings
 from statemachine_agents.values import JSON, Redactor, keep_all
-
-TTL: Final = 30.0
-"""Seconds a lease lasts without renewal."""
-
-POISON: Final = 3
-"""Claims at one head without an append after which a run is quarantined."""
 
 
 class Driver:
@@ -99,8 +77,6 @@ class Driver:
         self.clock: Clock = SystemClock() if clock is None else clock
         self._owns_store = store is None
         self.model = _model_of(model)
-        self.ttl = ttl
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._entropy: Entropy = SystemEntropy() if entropy is None else entropy
         self._settings = Settings(
             layout=self._layout, entropy=self._entropy, redact=redact, model=None
@@ -114,26 +90,15 @@ class Driver:
             (self._stream_out, *observers),
             grace,
         )
-        self._workflows: dict[str, Workflow] = {}
-        self._know(workflow)
-        self._defined: set[str] = set()
-        self._tasks: dict[str, asyncio.Task[Any]] = {}
-        self._rung: set[str] = set()
-        self._leases: dict[str, Lease] = {}
-        self._fresh: dict[str, Run] = {}
-        self._changed: dict[str, asyncio.Event] = {}
-        self._last: dict[str, Outcome] = {}
-        self._failures: dict[str, BaseException] = {}
         self._streams: dict[str, list[asyncio.Queue[Moment | None]]] = {}
-        self._background: list[asyncio.Task[Any]] = []
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._closing = False
+        self._runs = Dispatch(
+            workflow, self._shell, self._settings, ttl=ttl, on_quiet=self._end_streams
+        )
 
     # ---------------------------------------------------------------------------------- lifetime
 
-    async def __aenter__(self) -> Driver:
-        self._closing = False
-        self._background = [asyncio.ensure_future(self._heartbeat())]
+    async def __aenter__(self) -> Self:
+        self._runs.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -141,16 +106,7 @@ class Driver:
 
     async def aclose(self) -> None:
         """Stop new turns, give effects under way their grace, close what this driver made."""
-        self._closing = True
-        for handle in self._timers.values():
-            handle.cancel()
-        self._timers.clear()
-        running = [*self._tasks.values()]
-        for task in (*running, *self._background):
-            task.cancel()
-        if running or self._background:
-            await asyncio.wait([*running, *self._background])
-        self._background = []
+        await self._runs.aclose()
         await self.model.aclose()
         if self._owns_store:
             await self.store.aclose()
@@ -159,7 +115,7 @@ class Driver:
         """Advance whatever is due in the store, until cancelled: runs of other processes too."""
         while True:
             for run_id in await self.store.due():
-                self._ring(run_id)
+                self._runs.ring(run_id)
             await asyncio.sleep(every)
 
     # ------------------------------------------------------------------------------------- doors
@@ -189,10 +145,10 @@ class Driver:
             UsageError: an input is undeclared, missing or of the wrong type.
             TimeoutError: it was neither ended nor parked in time.
         """
-        run_id = await self._create(self.workflow, inputs or {}, request_id=request_id)
+        run_id = await self._runs.create(self.workflow, inputs or {}, request_id=request_id)
         if message is not None:
             await self.store.signal(run_id, "first", "message", {"text": message}, self.clock.now())
-        self._ring(run_id)
+        self._runs.ring(run_id)
         return await self.result(run_id, timeout=timeout) if wait else run_id
 
     def run_sync(
@@ -228,12 +184,12 @@ class Driver:
             UnknownRun: no such run.
         """
         async with asyncio.timeout(timeout):
-            while (task := self._tasks.get(run_id)) is not None:
+            while (task := self._runs.tasks.get(run_id)) is not None:
                 await asyncio.wait([task])
-        failure = self._failures.pop(run_id, None)
+        failure = self._runs.failures.pop(run_id, None)
         if failure is not None:
             raise failure
-        last = self._last.get(run_id)
+        last = self._runs.last.get(run_id)
         return last if last is not None else (await self.load(run_id)).outcome
 
     async def resume(
@@ -252,7 +208,7 @@ class Driver:
         if s.stalled and s.parked is not None:
             body = {"by": by, "reason": reason}
             await self.store.signal(run_id, f"resume:{s.seq}", "resume", body, self.clock.now())
-        self._ring(run_id)
+        self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome
 
     async def send(
@@ -385,7 +341,7 @@ class Driver:
         """Yield the moments of a run from now on, until it ends or parks."""
         queue: asyncio.Queue[Moment | None] = asyncio.Queue()
         self._streams.setdefault(run_id, []).append(queue)
-        self._ring(run_id)
+        self._runs.ring(run_id)
         try:
             while (moment := await queue.get()) is not None:
                 yield moment
@@ -399,248 +355,20 @@ class Driver:
             UnknownRun: no such run.
             JournalDamaged: its journal does not verify.
         """
-        row = await self.store.row(run_id)
-        workflow = await self._workflow(row)
-        records = await self.records(run_id)
-        return Run.load(workflow, run_id, records, self._settings)
+        return await self._runs.load(run_id)
 
     async def records(self, run_id: str) -> list[Record]:
         """Return a run's records, large bodies read back."""
-        records = await self.store.read(run_id)
-        for index, record in enumerate(records):
-            digest = blob_of(record)
-            if digest is not None:
-                records[index] = with_blob(record, await self.store.blob(digest))
-        return records
-
-    # ----------------------------------------------------------------------------------- advance
+        return await self._runs.records(run_id)
 
     async def advance(self, run_id: str) -> Done | Waiting | Busy | Lost:
         """Turn one run until it ends or must wait. The only thing an engine ever calls.
 
         Raises:
             UnknownRun: no such run.
-            JournalDamaged: its journal does not verify; it is quarantined.
+            JournalDamaged: its journal does not verify.
         """
-        lease = await self.store.claim(run_id, self.owner, self.ttl)
-        if lease is None:
-            return Busy(run_id)
-        self._leases[run_id] = lease
-        try:
-            run = await self._at_head(run_id)
-            advance = Advance(run, lease, self._shell, Telling(run.standing.workflow))
-            if lease.attempts > POISON:
-                await self._quarantine(advance)
-            ended = await advance.loop()
-        except Fenced:
-            return Lost(run_id)
-        finally:
-            self._leases.pop(run_id, None)
-            with contextlib.suppress(StoreError):
-                await asyncio.shield(self.store.release(lease))
-        return ended
-
-    async def _at_head(self, run_id: str) -> Run:
-        """Return the run this process has just created, or fold it from the store."""
-        fresh = self._fresh.pop(run_id, None)
-        if fresh is not None and (await self.store.row(run_id)).seq == fresh.standing.head.seq:
-            return fresh
-        return await self.load(run_id)
-
-    async def _quarantine(self, advance: Advance) -> None:
-        from statemachine_agents.journal.records import Draft
-
-        reason = f"{POISON} attempts at seq {advance.run.standing.seq} ended without a record"
-        logger.bind(run_id=advance.lease.run).error("a run was quarantined")
-        advance.run.note(Draft("run_quarantined", {"reason": reason}), self.clock.now())
-        await advance.save()
-
-    def _ring(self, run_id: str) -> None:
-        if self._closing:
-            return
-        if run_id in self._tasks:
-            self._rung.add(run_id)
-            return
-        task = asyncio.ensure_future(self._advance_until_quiet(run_id))
-        self._tasks[run_id] = task
-        task.add_done_callback(lambda done: self._finished(run_id, done))
-
-    def _finished(self, run_id: str, task: asyncio.Task[Any]) -> None:
-        self._tasks.pop(run_id, None)
-        if not task.cancelled() and task.exception() is not None:
-            self._failures[run_id] = task.exception()  # type: ignore[assignment]  # checked above
-            logger.bind(run_id=run_id).opt(exception=task.exception()).debug("a run stopped")
-        for queue in self._streams.get(run_id, ()):
-            queue.put_nowait(None)
-        if run_id in self._rung and not task.cancelled():
-            self._rung.discard(run_id)
-            self._ring(run_id)
-
-    async def _advance_until_quiet(self, run_id: str) -> None:
-        while True:
-            self._rung.discard(run_id)
-            result = await self.advance(run_id)
-            match result:
-                case Done(outcome):
-                    self._last[run_id] = outcome
-                    await self._tell_parent(run_id, outcome)
-                case Waiting(outcome, until, children):
-                    self._last[run_id] = outcome
-                    if until is not None:
-                        self._ring_at(run_id, until)
-                    for child in children:
-                        await self._start_child(run_id, child)
-                    if children:
-                        await self._children(run_id)
-                case Busy():
-                    self._last.pop(run_id, None)
-                    msg = (
-                        f"run {run_id} is being advanced by another process; "
-                        "what was sent to it is in its inbox"
-                    )
-                    raise UsageError(msg, run=run_id, busy=True)
-                case Lost():
-                    msg = f"run {run_id} was taken over by another process; nothing was lost"
-                    raise UsageError(msg, run=run_id, busy=True)
-            if run_id not in self._rung:
-                return
-
-    def _ring_at(self, run_id: str, at: int) -> None:
-        delay = max(0.0, (at - self.clock.now()) / 1_000_000)
-        old = self._timers.pop(run_id, None)
-        if old is not None:
-            old.cancel()
-        loop = asyncio.get_running_loop()
-        self._timers[run_id] = loop.call_later(delay, self._ring, run_id)
-
-    async def _heartbeat(self) -> None:
-        while True:
-            await asyncio.sleep(self.ttl / 3)
-            held = list(self._leases.values())
-            if not held:
-                continue
-            kept = {lease.run for lease in await self.store.renew(held, self.ttl)}
-            for lease in held:
-                if lease.run not in kept and self._leases.get(lease.run) is lease:
-                    logger.bind(run_id=lease.run).warning("a lease was lost")
-                    task = self._tasks.get(lease.run)
-                    if task is not None:
-                        task.cancel()
-
-    # ---------------------------------------------------------------------------------- children
-
-    async def _start_child(self, parent: str, effect: fx.StartChild) -> None:
-        workflow = self.workflow.children.get(effect.workflow)
-        row = await self.store.row(parent)
-        mother = await self._workflow(row)
-        workflow = mother.children.get(effect.workflow)
-        if workflow is None:
-            msg = f"run {parent}: no workflow {effect.workflow!r} was given to its parent"
-            raise UsageError(msg)
-        try:
-            await self._create(
-                workflow, effect.input, request_id=effect.child, run_id=effect.child, parent=parent
-            )
-        except UsageError as error:
-            body: dict[str, JSON] = {
-                "child": effect.child,
-                "outcome": "failure",
-                "reason": str(error),
-            }
-            await self.store.signal(
-                parent, f"child:{effect.child}", "child", body, self.clock.now()
-            )
-            self._rung.add(parent)
-            return
-        self._ring(effect.child)
-
-    async def _children(self, parent: str) -> None:
-        """Wait until a child has something to say; its end is a signal in the parent's inbox."""
-        children = [
-            task for run_id, task in self._tasks.items() if run_id.startswith(f"{parent}-c")
-        ]
-        if children and parent not in self._rung:
-            await asyncio.wait(children, return_when=asyncio.FIRST_COMPLETED)
-        if await self.store.inbox(parent):
-            self._rung.add(parent)
-
-    async def _tell_parent(self, run_id: str, outcome: Outcome) -> None:
-        row = await self.store.row(run_id)
-        if row.parent is None:
-            return
-        ended = {"succeeded": "success", "cancelled": "cancelled"}.get(outcome.status, "failure")
-        body: dict[str, JSON] = {
-            "child": run_id,
-            "outcome": ended,
-            "value": outcome.value,
-            "reason": outcome.reason,
-        }
-        await self.store.signal(row.parent, f"child:{run_id}", "child", body, self.clock.now())
-        self._ring(row.parent)
-
-    # ---------------------------------------------------------------------------------- plumbing
-
-    async def _create(
-        self,
-        workflow: Workflow,
-        inputs: Mapping[str, JSON],
-        *,
-        request_id: str | None,
-        run_id: str | None = None,
-        parent: str | None = None,
-    ) -> str:
-        await self._define(workflow)
-        at = self.clock.now()
-        new_id = run_id or f"r-{self._entropy.take(8).hex()}"
-        run = Run.start(
-            workflow,
-            new_id,
-            inputs,
-            self._settings,
-            at=at,
-            request_id=request_id,
-            root=None if parent is None else parent.split("-c")[0],
-        )
-        records = run.seal(0)
-        for digest, data in run.take_blobs():
-            await self.store.keep_blob(data)
-            del digest
-        write = Write(records=records, head=head_row(run, "ready"))
-        made, new = await self.store.create(
-            write, workflow=workflow.table.name, request_id=request_id, parent=parent
-        )
-        if new:
-            run.saved(records)
-            self._fresh[made] = run
-        return made
-
-    async def _define(self, workflow: Workflow) -> None:
-        digest = workflow.definition.hash
-        if digest not in self._defined:
-            await self.store.define(digest, workflow.definition.data)
-            self._defined.add(digest)
-
-    def _know(self, workflow: Workflow) -> None:
-        self._workflows[workflow.definition.hash] = workflow
-        for child in workflow.children.values():
-            self._know(child)
-
-    async def _workflow(self, row: RunRow) -> Workflow:
-        """Return the workflow a run was started with: its own definition, today's functions."""
-        known = self._workflows.get(row.definition)
-        if known is not None:
-            return known
-        definition = Definition.from_data(await self.store.definition(row.definition))
-        donor = next(
-            (flow for flow in self._workflows.values() if flow.table.name == row.workflow),
-            self.workflow,
-        )
-        functions = {
-            name: donor.functions[name] for name in definition.tools if name in donor.functions
-        }
-        made = Workflow.from_definition(definition, functions, donor.children)
-        self._workflows[row.definition] = made
-        return made
+        return await self._runs.advance(run_id)
 
     async def _speak(
         self, run_id: str, signal_id: str, name: str, body: dict[str, JSON], *, wait: bool
@@ -654,8 +382,8 @@ class Driver:
         if isinstance(refusal, str):
             raise UsageError(refusal, run=run_id)
         await self.store.signal(run_id, signal_id, name, body, at)
-        self._last.pop(run_id, None)
-        self._ring(run_id)
+        self._runs.last.pop(run_id, None)
+        self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome
 
     async def _only_approval(self, run_id: str) -> str:
@@ -671,6 +399,10 @@ class Driver:
 
     def _layout(self, model: str | None) -> Layout:
         return self.model.layout(model)
+
+    def _end_streams(self, run_id: str) -> None:
+        for queue in self._streams.get(run_id, ()):
+            queue.put_nowait(None)
 
     def _stream_out(self, moment: Moment) -> None:
         for queue in self._streams.get(moment.run_id, ()):

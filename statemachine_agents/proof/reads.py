@@ -8,6 +8,7 @@ Not here: types of values (`guards`), names of states, tools and keys themselves
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Final
@@ -28,6 +29,7 @@ ALWAYS: Final = frozenset({"context", "visits", "iterations", "now"})
 
 _CALL: Final = ALWAYS | {"args"}
 _ANY: Final = frozenset(ROOTS)
+_BRACED: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)[^{}]*\}")
 _ENGINE: Final = {
     "user.message": {"message"},
     "approval.granted": {"approval"},
@@ -146,6 +148,10 @@ class _Reader:
         paths = [path for part in parts if not isinstance(part, str) for path in part.paths()]
         self.look(where, paths, {"context"}, "a text")
         context = self.sheet.table.context
+        for name in _BRACED.findall(text):
+            if name in context:
+                what = f"`{{{name}}}` is plain text, though a context key has that name"
+                self.sheet.warn("not-filled-in", where, what, advice=f"write `{{context.{name}}}`")
         for path in paths if prompt else ():
             name = _member(path)
             if path.root == "context" and name in context and context[name].private:

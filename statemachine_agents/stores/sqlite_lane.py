@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
 import queue
 import sqlite3
@@ -203,7 +204,7 @@ class Writer(Lane):
         except Exception as error:  # noqa: BLE001 - raised in every caller
             self._drop()
             for job in jobs:
-                job.fail(self._named(error))
+                job.fail(self._named(_again(error)))
             return
         if not whole:
             self._drop()
@@ -276,6 +277,13 @@ class Writer(Lane):
         for job in jobs:
             if not written and not job.failed:
                 job.fail(self._named(error))
+
+
+def _again(error: Exception) -> Exception:
+    """Return a copy for one of several callers: each raises its own, or tracebacks pile up."""
+    again = copy.copy(error)
+    again.__cause__ = error.__cause__
+    return again
 
 
 def _answer(jobs: Sequence[Job]) -> None:
