@@ -10,7 +10,6 @@ Not here: the loop itself (`advance`), what a run decides (`journal.decide`).
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from typing import Any, Self
 
@@ -234,7 +233,7 @@ class Driver:
         body: dict[str, JSON] = {**(attributes or {}), "text": text}
         if sender is not None:
             body["sender"] = sender
-        signal_id = message_id or f"message:{os.urandom(8).hex()}"
+        signal_id = message_id or f"message:{self._settings.entropy.take(8).hex()}"
         return await self._speak(run_id, signal_id, "message", body, wait=wait)
 
     async def approve(
@@ -303,7 +302,7 @@ class Driver:
         self, run_id: str, *, by: str = "", reason: str = "", wait: bool = True
     ) -> Outcome:
         """Ask a run to stop; it does at the next state boundary, unless a row says otherwise."""
-        signal_id = f"cancel:{os.urandom(4).hex()}"
+        signal_id = f"cancel:{self._settings.entropy.take(4).hex()}"
         body: dict[str, JSON] = {"by": by, "reason": reason}
         return await self._speak(run_id, signal_id, "cancel", body, wait=wait)
 

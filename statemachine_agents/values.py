@@ -48,13 +48,14 @@ MAX_BODY = 256 * 1024
 MAX_BLOB = 16 * 1024 * 1024
 """Bytes of the largest value accepted at all."""
 
-_OPTIONS = (
+_LOOSE = (
     orjson.OPT_SORT_KEYS
-    | orjson.OPT_STRICT_INTEGER
     | orjson.OPT_PASSTHROUGH_DATACLASS
     | orjson.OPT_PASSTHROUGH_DATETIME
     | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
+_OPTIONS = _LOOSE | orjson.OPT_STRICT_INTEGER
+"""orjson's strict integers end at 2**53 - 1; `dumps` lets the two of exactly 2**53 pass."""
 
 
 @attrs.frozen
@@ -80,8 +81,22 @@ def dumps(value: JSON) -> bytes:
     try:
         return orjson.dumps(value, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError) as error:
+        if "53-bit" in str(error) and _bounded(value):
+            return orjson.dumps(value, option=_LOOSE)
         msg = f"not a canonical JSON value: {error}; pass foreign values through `ingest` first"
         raise ValueRefused(msg, where="value") from error
+
+
+def _bounded(value: JSON) -> bool:
+    """Whether every integer inside lies within 2**53, that one included."""
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, int) and not -MAX_INT <= item <= MAX_INT:
+            return False
+        if isinstance(item, dict | list | tuple):
+            todo += item.values() if isinstance(item, dict) else item
+    return True
 
 
 def loads(data: bytes) -> JSON:
@@ -133,7 +148,9 @@ def parse(text: str | bytes, *, where: str = "text") -> JSON:
 def ingest(value: Any, *, where: str = "value", depth: int = MAX_DEPTH - ROOM) -> Ingested:
     """Make a value from outside canonical, or refuse it with the place of the fault.
 
-    Tuples become lists, mappings become dicts, lone surrogates become U+FFFD; nothing else changes.
+    Tuples become lists, mappings become dicts, lone surrogates become U+FFFD; no value changes
+    otherwise. Keys are put in the order of the canonical bytes: what a live run works on and what a
+    resumed or replayed run reads back are then alike even where order shows (prompts, messages).
 
     Args:
         value: anything; only JSON-like values are accepted.
@@ -175,17 +192,17 @@ def ingest(value: Any, *, where: str = "value", depth: int = MAX_DEPTH - ROOM) -
             for key, inner in item.items():
                 if not isinstance(key, str):
                     _refuse(where, path, f"the key {key!r}", "keys that are text")
-                clean = walk(str(key), path, left)
+                clean = walk(key, path, left)
                 if clean in out:
                     _refuse(where, path, f"the key {clean!r} twice", "each key once")
                 out[clean] = walk(inner, (*path, clean), left - 1)
-            return out
+            return dict(sorted(out.items()))
         if isinstance(item, list | tuple):
             if left <= 0:
                 _refuse(where, path, f"nesting over {depth} levels", "a flatter value")
             return [walk(inner, (*path, index), left - 1) for index, inner in enumerate(item)]
-        if isinstance(item, str):
-            return walk(str(item.value if hasattr(item, "value") else str(item)), path, left)
+        if isinstance(item, str):  # a subclass, such as a member of an enumeration
+            return walk("".join(item), path, left)
         _refuse(where, path, f"a {kind.__name__}", "null, a boolean, number, text, list or object")
         raise AssertionError  # pragma: no cover - _refuse always raises
 

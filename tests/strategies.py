@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from statemachine_agents.proof.reads import names_given
 from statemachine_agents.proof.structure import check
 from statemachine_agents.table.events import alphabet, is_engine
-from statemachine_agents.table.grid import expand
+from statemachine_agents.table.grid import Entry, expand
 from statemachine_agents.table.model import Key, Limits, Signal, State, Table, Transition, Use
 from statemachine_agents.table.toolspec import ToolSpec
 
@@ -45,6 +45,7 @@ _ATOMS = {
     "": (
         "context.count < 3", "context.flag", "not context.flag", "context.name == 'x'",
         "exists(context.data)", "len(context.items) < 2", "visits.s0 < 3", "iterations < 5",
+        "context.data.n > 1", "context.name < 'm'",  # these fail while the value is null
         "any(x, context.items, x == 1)", "exists(context.data.n) and context.data.n > 1",
     ),
     "result": (
@@ -116,7 +117,7 @@ def tables(draw: st.DrawFn, *, max_states: int = 4) -> Table:
     )
     rows: list[Transition] = []
     for name in names:
-        rows += draw(st.lists(_rows(bare, name), max_size=4))
+        rows += draw(st.lists(_rows(bare, name), min_size=1, max_size=5))
     rows += draw(st.lists(_shared_rows(bare), max_size=3))
     rows = draw(st.permutations(rows))
     rows += [_way_out(bare, name, index) for index, name in enumerate(names)]
@@ -151,14 +152,20 @@ def scenarios(draw: st.DrawFn, table: Table, *, most: int = 12) -> list[tuple[st
         often = draw(st.integers(0, 4)) and moving
         event = draw(st.sampled_from(often or met))
         walk.append((event, draw(payloads(event))))
-        here |= {
-            str(entry.row.transition.target)
-            for cell in cells
-            if cell.event == event
-            for entry in cell.moves
-            if not entry.row.stays
+        here = {
+            state for before in here for state in _after(before, grid.cell(before, event).moves)
         }
     return walk
+
+
+def _after(state: str, moves: tuple[Entry, ...]) -> set[str]:
+    """Return where a run can be after an event, whatever the guards say."""
+    found = set()
+    for entry in moves:
+        found.add(state if entry.row.stays else str(entry.row.transition.target))
+        if entry.row.guard is None and not entry.needs:
+            return found
+    return {state, *found}
 
 
 def payloads(event: str) -> st.SearchStrategy[dict[str, Any]]:

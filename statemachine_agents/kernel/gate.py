@@ -88,7 +88,7 @@ def judge(
     faults = schema_faults(binding.shown, call.arguments)
     if faults:
         return Admission("arguments", f"arguments of {call.tool!r} do not fit its schema: {faults}")
-    final, wrong = _bind(workflow, snapshot, binding, call.arguments, now)
+    final, wrong = _bind(snapshot, binding, call.arguments, now)
     if wrong:
         return Admission("bind", wrong)
     scope = gate_scope(snapshot, final, now)
@@ -132,7 +132,6 @@ def _conditions(
 
 
 def _bind(
-    workflow: Workflow,
     snapshot: Snapshot,
     binding: Binding,
     given: Mapping[str, JSON],

@@ -2,8 +2,8 @@
 
 Rules.  1. One flat machine per workflow, shared by all runs; a run is a two-field cursor.
 2. `transitions` only *decides*: no callbacks, no strings handed to it, no auto transitions, no async
-machine (which silently cancels running transitions), no hierarchy (five times slower).  3. Guards are
-our `Condition` subclass: evaluate, insist on a boolean, note the verdict.
+machine (which silently cancels running transitions), no hierarchy (five times slower).
+3. Guards are our `Condition` subclass: evaluate, insist on a boolean, note the verdict.
 Not here: notes, defaults, what a move changes (`kernel.step`).
 """
 
@@ -16,7 +16,7 @@ import attrs
 from transitions.core import Condition, EventData, Machine, Transition
 
 from statemachine_agents.errors import EvaluationError
-from statemachine_agents.table.grid import Entry, Grid, Row
+from statemachine_agents.table.grid import Entry, Grid
 from statemachine_agents.values import JSON
 
 
@@ -37,14 +37,15 @@ class Verdict:
 class Cursor:
     """What the library moves: the state, and what guards need to see.
 
-    `scope` is the names a guard reads; `facts` the events of this visit; `row` the row that fired.
+    `scope` is the names a guard reads; `facts` the events of this visit; `entry` the row that fired,
+    with the facts it needed: one row may stand in a cell twice, alone and in a conjunction.
     """
 
     state: str
     scope: Mapping[str, JSON]
     facts: Mapping[str, JSON]
     verdicts: list[Verdict]
-    row: Row | None = None
+    entry: Entry | None = None
 
 
 class _Guard(Condition):
@@ -62,7 +63,7 @@ class _Guard(Condition):
                 cursor.verdicts.append(Verdict(row.index, False, "", True))
                 return False
         if row.guard is None:
-            cursor.row = row
+            cursor.entry = self.entry
             return True
         scope = cursor.scope
         if self.entry.needs:
@@ -74,7 +75,7 @@ class _Guard(Condition):
             raise
         cursor.verdicts.append(Verdict(row.index, held))
         if held:
-            cursor.row = row
+            cursor.entry = self.entry
         return held
 
 
@@ -111,8 +112,8 @@ class Decider:
                     condition: Any = entry
                     self._machine.add_transition(event, state, target, conditions=condition)
 
-    def decide(self, cursor: Cursor, event: str) -> Row | None:
-        """Fire an event; return the row that took it and move the cursor, or None.
+    def decide(self, cursor: Cursor, event: str) -> Entry | None:
+        """Fire an event; return the entry that took it and move the cursor, or None.
 
         Call this only for cells that hold moves.
 
@@ -120,4 +121,4 @@ class Decider:
             EvaluationError: a guard met a value it has no meaning for; the cursor has not moved.
         """
         self._machine.events[event].trigger(cursor)
-        return cursor.row
+        return cursor.entry

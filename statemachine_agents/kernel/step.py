@@ -27,6 +27,7 @@ from statemachine_agents.kernel.snapshot import Snapshot
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.table.expressions import Expression, Target, write
 from statemachine_agents.table.grid import Row
+from statemachine_agents.table.model import Transition
 from statemachine_agents.table.nodes import Path
 from statemachine_agents.values import JSON, MAX_BODY, MAX_DEPTH, ROOM, dumps
 
@@ -164,9 +165,9 @@ def step(workflow: Workflow, snapshot: Snapshot, event: Event) -> Step:
             scope = {**scope, "context": context}
         if cell.moves and not late:
             cursor = Cursor(snapshot.state, scope, facts, verdicts)
-            row = workflow.machine.decide(cursor, event.name)
-            if row is not None:
-                needs = next(entry.needs for entry in cell.moves if entry.row is row)
+            taken = workflow.machine.decide(cursor, event.name)
+            if taken is not None:
+                row, needs = taken.row, taken.needs
                 seen = {**scope, "results": results_of(needs, facts)} if needs else scope
                 context = _assign(workflow, row, seen, context, changes)
     except EvaluationError as error:
@@ -180,8 +181,8 @@ def step(workflow: Workflow, snapshot: Snapshot, event: Event) -> Step:
         )
     if row.stays:
         return Step(
-            snapshot, event, tuple(notes), row, "stayed", "", tuple(verdicts), tuple(changes), moved,
-            noted,
+            snapshot, event, tuple(notes), row, "stayed", "", tuple(verdicts), tuple(changes),
+            moved, noted,
         )  # fmt: skip
     after = enter(workflow, noted, str(row.transition.target), context)
     return Step(
@@ -196,6 +197,19 @@ def step(workflow: Workflow, snapshot: Snapshot, event: Event) -> Step:
         moved,
         after,
     )
+
+
+def exits(workflow: Workflow, snapshot: Snapshot) -> tuple[Transition, ...]:
+    """Return the rows that can still move a run from where it stands, in table order.
+
+    Args:
+        workflow: the workflow.
+        snapshot: where the run stands.
+    """
+    if snapshot.ended:
+        return ()
+    rows = workflow.grid.moves_from(snapshot.state)
+    return tuple(row.transition for row in rows if not row.stays)
 
 
 def scope_of(workflow: Workflow, snapshot: Snapshot, event: Event) -> dict[str, JSON]:
@@ -279,6 +293,7 @@ def _undone(
     moved = rules_moved(snapshot.rules, rules)
     kept = attrs.evolve(snapshot, rules=rules)
     if event.name == "guard.error":
+        facts = {**snapshot.facts, event.name: event.fact}
         return Step(
             snapshot,
             event,
@@ -289,13 +304,13 @@ def _undone(
             tuple(verdicts),
             (),
             moved,
-            attrs.evolve(kept, status="failed"),
+            attrs.evolve(kept, status="failed", facts=facts),
             late,
             reason,
         )
     return Step(
-        snapshot, event, (), None, "unhandled", "guard.error", tuple(verdicts), (), moved, kept, late,
-        reason,
+        snapshot, event, (), None, "unhandled", "guard.error", tuple(verdicts), (), moved, kept,
+        late, reason,
     )  # fmt: skip
 
 
@@ -325,7 +340,7 @@ def _assign(
         for target, expression in row.assigns
     ]
     for target, path, value, expression in values:
-        if len(path) > 1 or not isinstance(expression.root, Path):
+        if len(path) > 1 or not _arrived_whole(expression):
             _bounded(target, expression, value, len(path))
         context = write(context, path, value)
         changes.append((path, value))
@@ -334,6 +349,12 @@ def _assign(
             msg = f"{row.label} assigns {target.text!r}: {wrong}"
             raise EvaluationError(msg, row=row.index, target=target.text)
     return context
+
+
+def _arrived_whole(expression: Expression) -> bool:
+    """Whether a value is part of one that was bounded before; the context as a whole could grow."""
+    root = expression.root
+    return isinstance(root, Path) and (root.root != "context" or bool(root.steps))
 
 
 def _bounded(target: Target, expression: Expression, value: JSON, used: int) -> None:

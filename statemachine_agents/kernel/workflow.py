@@ -162,10 +162,11 @@ class Workflow:
             UsageError: an undeclared key, a missing required one, or a wrong type; names all.
         """
         declared = self.table.context
-        faults = []
-        for name in inputs:
-            if name not in declared:
-                faults.append(f"input {name!r} is not declared; {suggest(name, declared)}")
+        faults = [
+            f"input {name!r} is not declared; {suggest(name, declared)}"
+            for name in inputs
+            if name not in declared
+        ]
         for name, key in declared.items():
             if name not in inputs and key.required:
                 faults.append(f"input {name!r} is missing; expected {key.type}")
@@ -263,7 +264,8 @@ def _bindings(
     out = {}
     for name, spec in specs.items():
         use = table.tools.get(name, Use())
-        bind = tuple((key, parse(text, known)) for key, text in use.bind.items())
+        # By key, as a stored definition has them: which of two fails first must not depend on it.
+        bind = tuple((key, parse(text, known)) for key, text in sorted(use.bind.items()))
         out[name] = Binding(
             name,
             spec,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from heapq import nsmallest
 from typing import Any
@@ -23,13 +23,11 @@ import attrs
 
 from statemachine_agents.journal.records import Record
 from statemachine_agents.stores import writes
-from statemachine_agents.turn.ports import Clock, Delivery, Lease, Phase, RunRow, Signal, Write
+from statemachine_agents.stores.memory_run import Run, as_kept
+from statemachine_agents.turn.ports import Clock, Delivery, Lease, RunRow, Signal, Write
 from statemachine_agents.values import JSON, dumps, loads, sha256
 
 __all__ = ["MemoryStore"]
-
-
-_ROW = tuple(field.name for field in attrs.fields(RunRow))
 
 
 class _MachineClock:
@@ -43,38 +41,6 @@ class _MachineClock:
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
-
-
-@attrs.define(eq=False)
-class _Run:
-    """One run: its row, its own records (a fork's begin after `forked_at`), inbox and outbox."""
-
-    run: str
-    workflow: str
-    request_id: str | None
-    parent: str | None
-    forked_at: int | None
-    created_at: int
-    touched: int
-    definition: str = ""
-    state: str = ""
-    status: str = ""
-    phase: Phase = "ready"
-    reason: str = ""
-    seq: int = 0
-    fence: int = 0
-    attempts: int = 0
-    wake_at: int | None = None
-    updated_at: int = 0
-    until: float | None = None
-    records: list[Record] = attrs.field(factory=list)
-    known: dict[str, None] = attrs.field(factory=dict)
-    unread: dict[str, Signal] = attrs.field(factory=dict)
-    undelivered: dict[tuple[int, int], Delivery] = attrs.field(factory=dict)
-    delivered: dict[tuple[int, int], None] = attrs.field(factory=dict)
-
-    def row(self) -> RunRow:
-        return RunRow(**{name: getattr(self, name) for name in _ROW})
 
 
 class MemoryStore:
@@ -94,8 +60,8 @@ class MemoryStore:
         # Held for a few microseconds and never across an await: drivers in several threads may
         # share one store, as they may share a SQLite file.
         self._lock = threading.Lock()
-        self._runs: dict[str, _Run] = {}
-        self._live: dict[str, _Run] = {}  # not over yet, or with a delivery left: what `due` reads
+        self._runs: dict[str, Run] = {}
+        self._live: dict[str, Run] = {}  # not over yet, or with a delivery left: what `due` reads
         self._requests: dict[str, str] = {}
         self._rids: set[str] = set()
         self._definitions: dict[str, bytes] = {}
@@ -149,12 +115,12 @@ class MemoryStore:
             return self._requests[request_id], False
         name = writes.check_first(write, after)
         if (there := self._runs.get(name)) is not None:
-            if self._stands(there, write.records):
+            if there.stands(write.records):
                 return name, False
             raise writes.run_taken(name)
         self._touches += 1
         forked_at, now = after or None, self._clock.now()
-        run = _Run(name, workflow, request_id, parent, forked_at, now, self._touches, seq=after)
+        run = Run(name, workflow, request_id, parent, forked_at, now, self._touches, seq=after)
         self._enter(run, write, now)
         self._runs[name] = run
         if request_id is not None:
@@ -228,7 +194,7 @@ class MemoryStore:
         if records:
             writes.check_records(lease.run, records, records[0].seq - 1)
         if run.fence != lease.fence or (records and records[0].seq != run.seq + 1):
-            if records and self._stands(run, records):
+            if records and run.stands(records):
                 return bool(run.unread), False
             if run.fence == lease.fence and records[0].seq > run.seq:
                 raise writes.gap(run.run, records[0].seq, run.seq)
@@ -236,17 +202,17 @@ class MemoryStore:
         self._enter(run, write, self._clock.now())
         return bool(run.unread), True
 
-    def _enter(self, run: _Run, write: Write, now: int) -> None:
+    def _enter(self, run: Run, write: Write, now: int) -> None:
         """Let a write in whose records continue the journal, whole or not at all."""
         records, head = write.records, write.head
         rids = {record.rid for record in records}
         if len(rids) != len(records) or not self._rids.isdisjoint(rids):
             raise writes.used_rid(run.run)
         if write.taken or write.outbox or write.delivered:
-            self._settle(run, write)
+            run.settle(write)
         if records:
             self._rids |= rids
-            run.records += records
+            run.records += [as_kept(record) for record in records]
             run.seq = records[-1].seq
             run.definition = records[-1].definition
             run.attempts = 0
@@ -257,36 +223,6 @@ class MemoryStore:
             self._live.pop(run.run, None)
         else:
             self._live[run.run] = run
-
-    def _settle(self, run: _Run, write: Write) -> None:
-        """Take signals, queue deliveries, note those done: all of them or an error."""
-        for signal_id in write.taken:
-            if signal_id not in run.unread or write.taken.count(signal_id) > 1:
-                raise writes.not_waiting(run.run, signal_id)
-        queued: dict[tuple[int, int], Delivery] = {}
-        for delivery in write.outbox:
-            key = (delivery.seq, delivery.n)
-            if key in run.undelivered or key in run.delivered or key in queued:
-                raise writes.queued_twice(run.run, key)
-            queued[key] = attrs.evolve(delivery, body=writes.body_of(run.run, delivery))
-        for key in write.delivered:
-            if key not in run.undelivered and key not in run.delivered and key not in queued:
-                raise writes.not_queued(run.run, key)
-        for signal_id in write.taken:
-            del run.unread[signal_id]
-        run.undelivered |= queued
-        for key in write.delivered:
-            run.undelivered.pop(key, None)
-            run.delivered[key] = None
-
-    @staticmethod
-    def _stands(run: _Run, records: Sequence[Record]) -> bool:
-        """Tell whether these very records are already in the journal."""
-        start = records[0].seq - 1 - (run.forked_at or 0)
-        if start < 0:
-            return False
-        there = run.records[start : start + len(records)]
-        return [record.rid for record in there] == [record.rid for record in records]
 
     async def park(self, lease: Lease, wake_at: int | None) -> bool:
         """Give the run up until a signal or `wake_at`; False when the inbox is not empty."""
@@ -327,7 +263,7 @@ class MemoryStore:
         """
         with self._lock:
             now, monotonic = self._clock.now(), self._clock.monotonic()
-            found = [run for run in self._live.values() if _is_due(run, now, monotonic)]
+            found = [run for run in self._live.values() if run.due(now, monotonic)]
             return [run.run for run in nsmallest(limit, found, key=lambda run: run.touched)]
 
     async def read(self, run: str, after: int = 0, upto: int | None = None) -> list[Record]:
@@ -386,17 +322,8 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Do nothing: there is no file to let go of, and the runs stay readable."""
 
-    def _known(self, run: str) -> _Run:
+    def _known(self, run: str) -> Run:
         found = self._runs.get(run)
         if found is None:
             raise writes.unknown_run(run)
         return found
-
-
-def _is_due(run: _Run, now: int, monotonic: float) -> bool:
-    if run.phase == "blocked" or (run.until is not None and run.until > monotonic):
-        return False
-    if run.phase in ("ready", "running") or run.undelivered:
-        return True
-    woken = run.wake_at is not None and run.wake_at <= now
-    return run.phase == "waiting" and (woken or bool(run.unread))

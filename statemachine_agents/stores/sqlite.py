@@ -270,17 +270,17 @@ class SQLiteStore:
             if self._lanes is None:
                 opened = partial(connect, self.path, self._synchronous, self._connection)
                 name = f"sqlite {self.path.name}"
-                lanes = (
-                    Writer(f"{name} writer", str(self.path), opened, self._group),
-                    Lane(f"{name} reader", str(self.path), opened, self._group),
-                )
-                self._lanes, self._pid = lanes, os.getpid()
-                self._forget = weakref.finalize(self, _stop, self._pid, *lanes)
+                file = str(self.path)
+                writer = Writer(f"{name} writer", file, opened, self._group)
+                # One after the other: of two connections closed at once neither is the last, and
+                # the last one is who moves the WAL into the file and deletes it.
+                reader = Lane(f"{name} reader", file, opened, self._group, writer.stop)
+                self._lanes, self._pid = (writer, reader), os.getpid()
+                self._forget = weakref.finalize(self, _stop, self._pid, reader)
             return self._lanes
 
 
-def _stop(pid: int, *lanes: Lane) -> None:
+def _stop(pid: int, reader: Lane) -> None:
     """End the threads of a store that was closed or dropped; a forked child has none."""
     if pid == os.getpid():
-        for lane in lanes:
-            lane.stop()
+        reader.stop()

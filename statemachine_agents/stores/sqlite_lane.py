@@ -74,16 +74,23 @@ class Lane:
         path: what error sentences call the file.
         connect: opens the file; called in the thread, at first use and after trouble.
         group: most jobs taken at once.
+        after: called in the thread when the connection is closed.
     """
 
     _effect: ClassVar[str] = "nothing was read"
 
     def __init__(
-        self, name: str, path: str, connect: Callable[[], sqlite3.Connection], group: int
+        self,
+        name: str,
+        path: str,
+        connect: Callable[[], sqlite3.Connection],
+        group: int,
+        after: Callable[[], None] | None = None,
     ) -> None:
         self._path = path
         self._connect = connect
         self._group = group
+        self._after = after
         self._db: sqlite3.Connection | None = None
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
@@ -135,6 +142,8 @@ class Lane:
             job = None  # an idle lane keeps nobody's data alive
             del jobs
         self._drop()
+        if self._after is not None:
+            self._after()
 
     def _serve(self, jobs: Sequence[Job]) -> None:
         for job in jobs:

@@ -242,9 +242,14 @@ def _prepare(db: sqlite3.Connection, path: Path, synchronous: Synchronous) -> No
 
 def _recognise(db: sqlite3.Connection, path: Path) -> bool:
     """Return whether the file is ours already; False when it is empty."""
+    alone = not db.in_transaction
+    if alone:  # one look: between two, another process may make the tables
+        db.execute("begin")
     (application,) = db.execute("pragma application_id").fetchone()
     (version,) = db.execute("pragma user_version").fetchone()
     (things,) = db.execute("select count(*) from sqlite_master").fetchone()
+    if alone:
+        db.execute("rollback")
     if application == version == things == 0:
         return False
     if application != APPLICATION_ID:

@@ -310,7 +310,7 @@ def _unmet(
                         next="offer the tool there, or move the row to the state that meets it",
                     )
                 )
-            else:
+            elif row.transition.source == "*" or row.transition.source in table.groups:
                 problems.append(
                     Problem(
                         "event-not-met",

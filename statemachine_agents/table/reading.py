@@ -210,6 +210,9 @@ def read_table(data: Mapping[str, JSON]) -> Table:
     except ValueRefused as error:
         reader.say("not-json", "table", str(error))
         plain = {}
+    if not isinstance(plain, Mapping):
+        reader.say("wrong-type", "table", "is no object", got=type(plain).__name__)
+    refuse("table", reader.problems)
     found = reader.take(plain, TABLE_KEYS, "")
     for key in ("name", "initial", "states"):
         if key not in plain:

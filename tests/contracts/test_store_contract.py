@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from statemachine_agents.errors import Fenced, StoreError, UnknownRun, ValueRefused
-from statemachine_agents.journal.records import Draft, Head, seal, verify_chain
+from statemachine_agents.journal.records import Draft, Head, blob_of, seal, verify_chain
 from statemachine_agents.stores.memory import MemoryStore
 from statemachine_agents.stores.sqlite import SQLiteStore
 from statemachine_agents.turn.ports import Delivery, HeadRow, Lease, RunRow, Signal, Write
@@ -443,6 +443,21 @@ def test_an_erased_record_is_kept_erased(make):
         assert [record.erased for record in found] == [False, True]
         assert found[1].body == {}
         assert verify_chain(found) == author.head
+
+    go(make, body)
+
+
+def test_a_record_whose_body_is_a_blob_names_it(make):
+    """A large body comes back as the name of its blob, as its bytes say, on every store."""
+
+    async def body(store):
+        author, lease = await begun(store)
+        write = author.write(text="x" * 300_000)
+        await store.append(lease, write)
+        kept = (await store.read("run-1"))[1]
+        assert len(blob_of(kept)) == 64
+        assert kept == write.records[0]
+        assert verify_chain(await store.read("run-1")) == author.head
 
     go(make, body)
 

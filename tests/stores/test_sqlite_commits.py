@@ -178,7 +178,7 @@ def test_a_full_disk_refuses_what_does_not_fit_and_keeps_the_rest(path):
 
     async def body(store):
         head, lease = await begin(store, "run")
-        small, large = records("run", head), records("big", Head(), text="x" * 2_000_000)
+        small, large = records("run", head), records("big", Head(), 10, text="x" * 200_000)
         answers = await asyncio.gather(
             store.create(write(large), workflow="refund", request_id="req"),
             store.append(lease, write(small)),
@@ -205,7 +205,8 @@ def test_a_full_disk_refuses_what_does_not_fit_and_keeps_the_rest(path):
         assert len(await store.read("run")) == written
         return written
 
-    assert whole(path) == {"run": with_store(path, body, SmallStore)}
+    written = with_store(path, body, SmallStore)
+    assert whole(path) == {"run": written}
 
 
 class Forgetful(sqlite3.Connection):

@@ -12,6 +12,7 @@ import hashlib
 import mailbox
 import os
 import smtplib
+import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -24,11 +25,13 @@ from email.policy import SMTP, default
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Final, Protocol
+from unicodedata import category
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from statemachine_agents.errors import ToolError, UsageError
+from statemachine_agents import ToolError
+from statemachine_agents.errors import UsageError
 
 from .disk import publish
 
@@ -38,6 +41,9 @@ BOUNCES: Final = "bounce.example"
 
 PATIENCE: Final = 8.0
 """Seconds a mail server may take for one answer; a few of them fit into the tool's timeout."""
+
+_BREAKS: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories that end a line for somebody, or are no text at all."""
 
 _HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # Seven bits only: what one server on the way cannot carry, none has to.
@@ -97,16 +103,18 @@ def compose(to: str, subject: str, body: str, *, identity: str) -> EmailMessage:
             `bounced`.
     """
     for name, text in (("to", to), ("subject", subject)):
-        if any(not char.isprintable() for char in text):
+        if any(category(char) in _BREAKS for char in text):
             msg = f"{name!r} holds a line break or another control character; write one plain line"
             raise ToolError(msg, kind="header", name=name)
     try:
-        address = Address(addr_spec=to)
         to.encode("ascii")
-    except (ValueError, IndexError, MessageError) as error:  # IndexError: what "" gives
+        host = Address(addr_spec=to).domain
+    except (ValueError, IndexError, MessageError):  # IndexError: what "" gives
+        host = ""
+    if not host:
         msg = "'to' is not one plain address such as ada@shopper.example"
-        raise ToolError(msg, kind="address") from error
-    if address.domain.lower() == BOUNCES:
+        raise ToolError(msg, kind="address")
+    if host.lower() == BOUNCES:
         raise ToolError(f"mail to {to} bounced: no such mailbox", kind="bounced")
     letter = EmailMessage(policy=_STORED)
     letter["From"] = f"Refund desk <{SENDER}>"
@@ -189,36 +197,37 @@ class MailServer:
             with suppress(OSError):  # it has the letter: whatever it says now changes nothing
                 server.quit()
 
-    def find(self, message_id: str) -> None:  # noqa: ARG002 - the port's word
+    def find(self, message_id: str) -> None:
         """Return None: a mail server cannot be asked what it has sent."""
 
     @contextmanager
     def _session(self) -> Iterator[smtplib.SMTP]:
-        server = smtplib.SMTP(timeout=PATIENCE)
         try:
-            try:
-                self._open(server)
-            except OSError as error:  # SMTPException is one
-                msg = "the mail server could not be reached, or did not let us in"
-                raise ToolError(msg, kind="unreachable") from error
+            # Its own way to find a name for this machine may wait for DNS.
+            name = socket.gethostname()
+            server = smtplib.SMTP(self.host, self.port, name, timeout=PATIENCE)
+        except OSError as error:  # SMTPException is one
+            raise ToolError("the mail server cannot be reached", kind="unreachable") from error
+        try:
+            self._log_in(server)
             yield server
         finally:
             server.close()
 
-    def _open(self, server: smtplib.SMTP) -> None:
-        code, reply = server.connect(self.host, self.port)
-        if code != 220:
-            raise smtplib.SMTPConnectError(code, reply)
-        server.ehlo_or_helo_if_needed()
-        private = server.has_extn("starttls")
-        if private:
-            server.starttls(context=ssl.create_default_context())
-            server.ehlo()
-        if not self.user:
-            return
-        if not private and self.host not in _HERE:
-            raise smtplib.SMTPNotSupportedError("no STARTTLS, and a password does not travel open")
-        server.login(self.user, self.password)
+    def _log_in(self, server: smtplib.SMTP) -> None:
+        try:
+            server.ehlo_or_helo_if_needed()
+            private = server.has_extn("starttls")
+            if private:
+                server.starttls(context=ssl.create_default_context())
+                server.ehlo()
+            if self.user and (private or self.host in _HERE):
+                server.login(self.user, self.password)
+        except OSError as error:
+            raise ToolError("the mail server did not let us in", kind="unreachable") from error
+        if self.user and not private and self.host not in _HERE:
+            msg = "the mail server offers no TLS, and a password does not travel open"
+            raise ToolError(msg, kind="refused")
 
     def _announce(self, server: smtplib.SMTP, to: str) -> None:
         """Say from whom and to whom: as yet the server has nothing to send."""

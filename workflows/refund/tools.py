@@ -8,20 +8,36 @@ Not here: the shop (`shop`), the mail (`mail`), when a tool is legal (`table.tom
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import attrs
 import msgspec
 
-from statemachine_agents.table.toolspec import Retry
-from statemachine_agents.tools.decorator import Call, Verified, done, not_done, tool, unknown
+from statemachine_agents import Call, Retry, tool
+from statemachine_agents.tools.verifying import Verified, done, not_done, unknown
 
 from .mail import Outbox, compose, message_id
 from .shop import Credit, Order, Shop, Verdict
 
-_SUBJECTS = ["Your refund"]
-_BODIES = [
-    "Hello,\n\nwe have paid your order back. The money is on its way to you.\n\nThe refund desk"
+Cents: TypeAlias = Annotated[int, msgspec.Meta(gt=0)]
+Subject: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=150,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$",
+        examples=["Your refund"],
+    ),
+]
+"""One line. `mail.compose` refuses more too, but the gate tells the model before anything runs."""
+
+Body: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=5000,
+        examples=["Hello,\n\nwe have paid your order back.\n\nThe refund desk"],
+    ),
 ]
 
 
@@ -50,7 +66,7 @@ class RefundDesk:
     shop: Shop
     outbox: Outbox
 
-    @tool(effect="read", timeout=15, retry=Retry(on=("busy",)))
+    @tool(effect="read", timeout=15, retry=Retry())
     def fetch_order(self, order_id: str) -> Order:
         """Look up an order.
 
@@ -59,7 +75,7 @@ class RefundDesk:
         """
         return self.shop.order(order_id)
 
-    @tool(effect="read", timeout=15, retry=Retry(on=("busy",)))
+    @tool(effect="read", timeout=15, retry=Retry())
     def check_refund_policy(self, order_id: str) -> Verdict:
         """Find out whether the shop's policy allows to refund an order, and how much.
 
@@ -69,14 +85,13 @@ class RefundDesk:
         return self.shop.verdict(order_id)
 
     @tool(effect="idempotent", timeout=15)
-    def process_credit(
-        self, order_id: str, amount_cents: Annotated[int, msgspec.Meta(gt=0)], call: Call
-    ) -> Credit:
+    def process_credit(self, order_id: str, amount_cents: Cents, call: Call) -> Credit:
         """Pay an order back to the customer.
 
         Args:
             order_id: the number of the order.
             amount_cents: the whole amount, in cents.
+            call: filled in; its key makes a repetition harmless.
         """
         return self.shop.credit(order_id, amount_cents, key=call.key, run_id=call.run_id)
 
@@ -90,30 +105,15 @@ class RefundDesk:
                 return not_done()
         return unknown("a mail server cannot be asked what it has sent")
 
-    @tool(
-        effect="verifiable",
-        verify=_find_letter,
-        timeout=60,
-        retry=Retry(on=("unreachable",)),
-    )
-    def send_email(
-        self,
-        to: str,
-        subject: Annotated[
-            str,
-            msgspec.Meta(
-                min_length=1, max_length=150, pattern=r"^[^\r\n]*$", examples=list(_SUBJECTS)
-            ),
-        ],
-        body: Annotated[str, msgspec.Meta(min_length=1, max_length=5000, examples=list(_BODIES))],
-        call: Call,
-    ) -> Letter:
+    @tool(effect="verifiable", verify=_find_letter, timeout=60, retry=Retry(on=("unreachable",)))
+    def send_email(self, to: str, subject: Subject, body: Body, call: Call) -> Letter:
         """Send the customer a letter by e-mail.
 
         Args:
             to: the customer's address.
             subject: one line.
             body: plain text, with a greeting and a closing line.
+            call: filled in; its key becomes the Message-ID.
         """
         identity = message_id(call.key)
         self.outbox.send(compose(to, subject, body, identity=identity))

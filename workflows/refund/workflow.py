@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from statemachine_agents.kernel.workflow import Workflow
-from statemachine_agents.table.model import Table
+from statemachine_agents import Table, Workflow
 
 from .mail import outbox
 from .shop import Shop
