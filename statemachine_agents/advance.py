@@ -171,7 +171,7 @@ class Advance:
             records=records,
             head=head_row(run, "running"),
             taken=taken,
-            outbox=_deliveries(records),
+            outbox=deliveries(records),
             delivered=delivered,
         )
         for digest, data in run.take_blobs():
@@ -311,7 +311,7 @@ class Advance:
             return Write(
                 records=records,
                 head=head_row(self.run, "running"),
-                outbox=_deliveries(records),
+                outbox=deliveries(records),
             )
 
         try:
@@ -372,7 +372,8 @@ def _fact(no: int, result: Result) -> fx.Fact:
             return fx.Doubted(no, why, detail)
 
 
-def _deliveries(records: list[Record]) -> tuple[Delivery, ...]:
+def deliveries(records: list[Record]) -> tuple[Delivery, ...]:
+    """Return what records queue for customers."""
     return tuple(
         Delivery(
             run=record.run,

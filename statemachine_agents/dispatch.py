@@ -17,7 +17,16 @@ from typing import Any, Final
 
 from loguru import logger
 
-from statemachine_agents.advance import Advance, Busy, Done, Lost, Shell, Waiting, head_row
+from statemachine_agents.advance import (
+    Advance,
+    Busy,
+    Done,
+    Lost,
+    Shell,
+    Waiting,
+    deliveries,
+    head_row,
+)
 from statemachine_agents.errors import Fenced, StoreError, UsageError
 from statemachine_agents.journal.outcome import Outcome
 from statemachine_agents.journal.records import Draft, Record, blob_of, with_blob
@@ -73,7 +82,7 @@ class Dispatch:
         self._workflows: dict[str, Workflow] = {}
         self._defined: set[str] = set()
         self._leases: dict[str, Lease] = {}
-        self._fresh: dict[str, Run] = {}
+        self._fresh: dict[str, tuple[Run, list[Record]]] = {}
         self._pulse: asyncio.Task[None] | None = None
         self.know(workflow)
 
@@ -102,10 +111,13 @@ class Dispatch:
             UnknownRun: no such run.
             JournalDamaged: its journal does not verify.
         """
+        return (await self._loaded(run_id))[0]
+
+    async def _loaded(self, run_id: str) -> tuple[Run, list[Record]]:
         row = await self.store.row(run_id)
         workflow = await self._workflow(row)
         records = await self.records(run_id)
-        return Run.load(workflow, run_id, records, self.settings)
+        return Run.load(workflow, run_id, records, self.settings), records
 
     async def records(self, run_id: str) -> list[Record]:
         """Return a run's records, large bodies read back."""
@@ -128,8 +140,12 @@ class Dispatch:
             return Busy(run_id)
         self._leases[run_id] = lease
         try:
-            run = await self._at_head(run_id)
+            run, records, fresh = await self._at_head(run_id)
             advance = Advance(run, lease, self.shell, Telling(run.standing.workflow))
+            if fresh:
+                advance.tell(records)
+            else:
+                advance.telling.catch_up(records)
             if lease.attempts > POISON:
                 await self._quarantine(advance)
             ended = await advance.loop()
@@ -141,12 +157,15 @@ class Dispatch:
                 await asyncio.shield(self.store.release(lease))
         return ended
 
-    async def _at_head(self, run_id: str) -> Run:
-        """Return the run this process has just created, or fold it from the store."""
+    async def _at_head(self, run_id: str) -> tuple[Run, list[Record], bool]:
+        """Return the run with its records, and whether this process has just created it.
+
+        A new run need not be folded, and nobody has been told of its first records yet.
+        """
         fresh = self._fresh.pop(run_id, None)
-        if fresh is not None and (await self.store.row(run_id)).seq == fresh.standing.head.seq:
-            return fresh
-        return await self.load(run_id)
+        if fresh is not None and (await self.store.row(run_id)).seq == fresh[1][-1].seq:
+            return *fresh, True
+        return *(await self._loaded(run_id)), False
 
     async def _quarantine(self, advance: Advance) -> None:
         reason = f"{POISON} attempts at seq {advance.run.standing.seq} ended without a record"
@@ -302,13 +321,14 @@ class Dispatch:
         for digest, data in run.take_blobs():
             await self.store.keep_blob(data)
             del digest
-        write = Write(records=records, head=head_row(run, "ready"))
+        # A `say` of the first state is queued by these very records.
+        write = Write(records=records, head=head_row(run, "ready"), outbox=deliveries(records))
         made, new = await self.store.create(
             write, workflow=workflow.table.name, request_id=request_id, parent=parent
         )
         if new:
             run.saved(records)
-            self._fresh[made] = run
+            self._fresh[made] = (run, records)
         return made
 
     async def _define(self, workflow: Workflow) -> None:

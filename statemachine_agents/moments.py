@@ -34,7 +34,11 @@ class StateEntered:
 
 @attrs.frozen(kw_only=True)
 class StateLeft:
-    """A state was left by a row; `seconds` since it was entered, by recorded time."""
+    """A state was left by a row; `seconds` since it was entered, by recorded time.
+
+    `row` counts from 0; `label` is its name or `row N` counted from 1, `guard` its text. `verdicts`
+    are what the guards asked on the way said: (row from 0, true, false or null, why it is null).
+    """
 
     run_id: str
     seq: int
@@ -44,11 +48,14 @@ class StateLeft:
     target: str
     seconds: float
     attempt: int
+    label: str = ""
+    guard: str = ""
+    verdicts: tuple[tuple[int, bool | None, str], ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class AgentReplied:
-    """The model answered."""
+    """The model answered; `detail` says why when it could not."""
 
     run_id: str
     seq: int
@@ -58,6 +65,7 @@ class AgentReplied:
     text: str
     calls: tuple[str, ...]
     stop_reason: str | None
+    detail: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -161,6 +169,18 @@ class Telling:
         for record in records:
             yield from self._one(record, outcome)
 
+    def catch_up(self, records: Sequence[Record]) -> None:
+        """Take in records that were told of before, so that what follows is told rightly."""
+        for record in records:
+            match record.kind:
+                case "model_asked":
+                    self.turn = record.body["turn"]
+                case "call_intended":
+                    self.tools[record.body["no"]] = record.body["tool"]
+                case "stepped":
+                    for _ in self._stepped(record):
+                        pass
+
     def _one(self, record: Record, outcome: Callable[[], Outcome]) -> Iterator[Moment]:
         run, seq, body = record.run, record.seq, record.body
         limit = self.workflow.table.limits.iterations
@@ -177,6 +197,7 @@ class Telling:
                     text=text_of(body["content"]),
                     calls=tuple(str(call["name"]) for call in calls_of(body)),
                     stop_reason=body.get("stop"),
+                    detail=str(body.get("detail", "")),
                 )
             case "call_intended":
                 self.tools[body["no"]] = body["tool"]
@@ -219,15 +240,23 @@ class Telling:
         if not moved:
             return
         if body["from"]:
+            row = body.get("row")
+            taken = None if row is None else self.workflow.grid.rows[row]
             yield StateLeft(
                 run_id=record.run,
                 seq=record.seq,
                 state=body["from"],
                 event=body["event"],
-                row=body.get("row"),
+                row=row,
                 target=body["to"],
                 seconds=(record.at - self.entered_at) / 1_000_000,
                 attempt=self.visits.get(body["from"], 1),
+                label="" if taken is None else taken.label,
+                guard="" if taken is None else taken.transition.guard or "",
+                verdicts=tuple(
+                    (each[0], each[1], str(each[2]) if len(each) > 2 else "")
+                    for each in body.get("verdicts", ())
+                ),
             )
         self.entered_at = record.at
         self.state = body["to"]

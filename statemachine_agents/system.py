@@ -1,7 +1,8 @@
-"""The real clock and the real noise, and a seeded pair for tests and rehearsals.
+"""The real clock, the real noise and this process; a seeded pair for tests and rehearsals.
 
 Rules.  1. Only doors use these; everything below takes `Clock` and `Entropy` as ports.
-Not here: the ports themselves (`turn.ports`).
+2. A process is called dead only where that is certain: on this host, in this pid namespace.
+Not here: the ports themselves (`turn.ports`), leases (`dispatch`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 import time
+from pathlib import Path
 
 import attrs
 
@@ -83,3 +86,53 @@ class SteppingClock:
         """Move on at once."""
         self.at += int(max(seconds, 0) * 1_000_000)
         await asyncio.sleep(0)
+
+
+def name_owner() -> str:
+    """Return a name for whoever holds leases here: `host:pid:start_ticks:random`.
+
+    The start of the process (in ticks since boot, 0 where it cannot be read) tells it from a later
+    one that got the same pid.
+    """
+    ticks = _stat(os.getpid())[1]
+    return f"{_host()}:{os.getpid()}:{ticks}:{os.urandom(4).hex()}"
+
+
+def has_died(owner: str) -> bool:
+    """Tell whether an owner's process is certainly gone.
+
+    Args:
+        owner: made by `name_owner`; one of another host, or of another form, is taken as alive.
+    """
+    host, *rest = owner.rsplit(":", 3)
+    if len(rest) != 3 or host != _host() or not (rest[0].isdecimal() and rest[1].isdecimal()):
+        return False
+    pid, ticks = int(rest[0]), int(rest[1])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # it is there and belongs to somebody else
+    state, started = _stat(pid)
+    # A killed process whose parent has not looked yet is still listed, as a zombie.
+    return state in ("Z", "X") or bool(ticks and started and started != ticks)
+
+
+def _host() -> str:
+    """Name the place where our pids mean something: containers may share a host name."""
+    try:
+        space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}/{space}"
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """Return a process's state letter and start in ticks since boot; ("", 0) where unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = text.rpartition(")")[2].split()  # the name in parentheses may hold anything
+        return fields[0], int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return "", 0

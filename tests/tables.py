@@ -80,6 +80,7 @@ transitions = [
   { source = "children", event = "refund.success", target = "done" },
   { source = "working", event = "*.error", target = "failed", assign = { why = "error.text" } },
   { source = "undoing", event = "undo.ok", target = "failed" },
+  { source = "writing", event = "model.done", target = "done" },
 ]
 
 [states]

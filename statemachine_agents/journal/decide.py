@@ -2,9 +2,9 @@
 
 Rules.  1. `decide` is pure; it returns the next record the run owes, or None when the world must
 speak first.  2. The live run appends what it returns; `replay` compares what it returns with what
-was recorded.  There is no other place where a run decides.  3. Whatever needs noise or wording
-(keys, nonces, deadlines, prompt texts) is left out here and filled in by `turn.run`; `FILLED` names
-these fields and replay does not compare them.
+was recorded.  There is no other place where a run decides.  3. Whatever needs noise, wording or
+another workflow (keys, nonces, deadlines, prompt texts, inputs of children) is left out here and
+filled in by `turn.run`; `FILLED` names these fields and replay does not compare them.
 Order: end, facts, proposals, children, cancel, entry, speech, messages, limits, the state's verb.
 Not here: effects (`turn.run`), what is done about a doubt (`turn.recovery`).
 """
@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from statemachine_agents.errors import EvaluationError
 from statemachine_agents.journal.drafts import (
     approval_of,
+    fail,
+    filled_in,
     intend,
     limit,
     own_return,
@@ -40,13 +41,13 @@ from statemachine_agents.journal.verbs import act
 from statemachine_agents.kernel import limits
 from statemachine_agents.kernel.gate import Proposal, judge
 from statemachine_agents.kernel.step import STARTED, begin, step
-from statemachine_agents.table import templates
 from statemachine_agents.values import JSON, hash_of
 
 FILLED: Final[Mapping[str, frozenset[str]]] = {
     "model_asked": frozenset({"blocks", "prompt", "epoch", "model", "shown", "reserved"}),
     "call_intended": frozenset({"key", "key_until", "deadline", "not_before"}),
     "approval_asked": frozenset({"nonce", "expires"}),
+    "child_started": frozenset({"input"}),
 }
 """Record kind -> body fields that `turn.run` fills in and replay does not compare."""
 
@@ -69,7 +70,7 @@ INPUTS: Final = frozenset(
         "run_quarantined",
     }
 )
-"""Kinds that come from the world. `call_returned` of a signal is the run's own, see `own_return`."""
+"""Kinds that come from the world. `call_returned` of a signal is the run's own: `own_return`."""
 
 
 def decide(s: Standing) -> Draft | None:
@@ -91,7 +92,7 @@ def decide(s: Standing) -> Draft | None:
     if own is not None:
         return own
     if s.arrivals:
-        return write_step(s, step(s.workflow, snapshot, s.event_of(s.arrivals[0])))
+        return write_step(step(s.workflow, snapshot, s.event_of(s.arrivals[0])))
     if s.batch is not None and s.batch.proposals:
         return _judged(s, s.batch)
     for call in s.calls.values():
@@ -162,7 +163,7 @@ def _judged(s: Standing, batch: Batch) -> Draft:
     visit = snapshot.visit
     call = OpenCall(number, tool, proposal["id"], admission.arguments, visit, "approved")
     if admission.code == "approve":
-        return approval_of(s, call)
+        return approval_of(call)
     return intend(s, call)
 
 
@@ -206,8 +207,13 @@ def _entered(s: Standing) -> Draft | None:
     """Step `entered` where a row or a default takes it; elsewhere it changes nothing."""
     snapshot = s.snap()
     name = limits.on_entry(s.workflow.table.limits, snapshot)
-    if name is not None and f"limit.{name}" not in s.raised:
-        return limit(s, name)
+    # A row may have taken the limit in this very visit and stayed; anywhere else, going round
+    # again after it was raised would never end.
+    if name is not None and f"limit.{name}" not in snapshot.facts:
+        if f"limit.{name}" not in s.raised:
+            return limit(s, name)
+        text = limits.describe(s.workflow.table.limits, name, snapshot.state)
+        return fail(s, f"limit.{name}", f"{text}, after that limit was routed")
     cell = s.workflow.grid.cell(snapshot.state, "entered")
     if cell.moves or cell.notes or cell.default == "failed":
         return plain(s, "entered")
@@ -216,11 +222,8 @@ def _entered(s: Standing) -> Draft | None:
 
 def _said(s: Standing) -> Draft:
     snapshot = s.snap()
-    text = str(s.workflow.state(snapshot.state).say)
-    try:
-        text = templates.render(text, snapshot.context)
-    except EvaluationError as error:
-        text = f"({error})"
+    # A greeting is told to the model too (`you_said`), so private keys stay out of it.
+    text = filled_in(str(s.workflow.state(snapshot.state).say), s.public())
     return Draft("reply_queued", {"id": f"{s.run}-{s.seq}", "text": text, "entry": True})
 
 
@@ -228,4 +231,4 @@ def _heard(s: Standing) -> Draft:
     message = dict(s.inbox[0])
     arrival = Arrival("user.message", {"message": message}, message)
     before = stretch_begun(s.workflow, s.snap())
-    return write_step(s, step(s.workflow, before, s.event_of(arrival)))
+    return write_step(step(s.workflow, before, s.event_of(arrival)))

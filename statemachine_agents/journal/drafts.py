@@ -6,15 +6,18 @@ Not here: when each is written (`decide`, `verbs`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
+from statemachine_agents.errors import EvaluationError, ExpressionError
 from statemachine_agents.journal.records import Draft
 from statemachine_agents.journal.standing import OpenCall, Standing
 from statemachine_agents.kernel import limits
 from statemachine_agents.kernel.machine import Verdict
 from statemachine_agents.kernel.step import Event, Step, step
+from statemachine_agents.table import templates
 from statemachine_agents.values import JSON, hash_of
 
 
@@ -23,13 +26,21 @@ def seconds_of(duration: str) -> int:
     return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[duration[-1]]
 
 
+def filled_in(text: str, context: Mapping[str, JSON]) -> str:
+    """Return a text with its `{context...}` filled in; a hole that cannot be is said so."""
+    try:
+        return templates.render(text, context)
+    except (EvaluationError, ExpressionError) as error:
+        return f"({error})"
+
+
 def takes_message(s: Standing) -> bool:
     """Whether the current state can meet `user.message` now."""
     snapshot = s.snap()
     return "user.message" in s.workflow.grid.cells.get(snapshot.state, {})
 
 
-def write_step(s: Standing, done: Step) -> Draft:
+def write_step(done: Step) -> Draft:
     """Write a step down; what is empty is left out."""
     before = done.before
     assert before is not None
@@ -73,12 +84,13 @@ def raised(s: Standing, name: str, text: str, *, kind: str = "") -> Draft:
     """Step an engine event that carries a sentence, such as `limit.iterations`."""
     error = {"kind": kind or name, "text": text, "attempts": 0}
     now = s.now if s.workflow.reads_time else ""
-    return write_step(s, step(s.workflow, s.snap(), Event(name, now, {"error": error}, error)))
+    return write_step(step(s.workflow, s.snap(), Event(name, now, {"error": error}, error)))
 
 
 def plain(s: Standing, name: str) -> Draft:
+    """Step an engine event that carries nothing, such as `entered`."""
     now = s.now if s.workflow.reads_time else ""
-    return write_step(s, step(s.workflow, s.snap(), Event(name, now)))
+    return write_step(step(s.workflow, s.snap(), Event(name, now)))
 
 
 def limit(s: Standing, name: str) -> Draft:
@@ -96,7 +108,7 @@ def own_return(s: Standing) -> Draft | None:
     return None
 
 
-def approval_of(s: Standing, call: OpenCall) -> Draft:
+def approval_of(call: OpenCall) -> Draft:
     """Ask a person about a call's final arguments."""
     body: dict[str, JSON] = {
         "no": call.no,
@@ -130,6 +142,7 @@ def intend(s: Standing, call: OpenCall, *, attempt: int = 1) -> Draft:
 
 
 def refuse(call: OpenCall, code: str, text: str) -> Draft:
+    """Refuse a call that the run itself wanted to make, or that it may not make any more."""
     body: dict[str, JSON] = {
         "no": call.no,
         "tool": call.tool,
@@ -152,7 +165,8 @@ def fail(s: Standing, event: str, reason: str) -> Draft:
         "default": "failed",
         "reason": reason,
     }
-    return Draft("stepped", body, attrs.evolve(snapshot, status="failed"))
+    facts = {**snapshot.facts, event: None}
+    return Draft("stepped", body, attrs.evolve(snapshot, status="failed", facts=facts))
 
 
 def park(s: Standing, reason: str, *waiting: str) -> Draft | None:

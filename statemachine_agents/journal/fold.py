@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import attrs
 
+from statemachine_agents.errors import EvaluationError
 from statemachine_agents.journal.fold_calls import (
     arrive,
     begun,
@@ -48,7 +49,7 @@ def fold(workflow: Workflow, run: str, records: Iterable[Record]) -> Standing:
         records: from seq 1.
 
     Raises:
-        JournalDamaged: the chain or a move does not verify.
+        JournalDamaged: the chain or a move does not verify, or a body was erased.
     """
     standing = Standing(workflow, run)
     for record in records:
@@ -57,11 +58,27 @@ def fold(workflow: Workflow, run: str, records: Iterable[Record]) -> Standing:
     return standing
 
 
-def take(s: Standing, record: Record) -> None:
-    """Apply a sealed record that continues the journal."""
+def take(s: Standing, record: Record, after: Any = None) -> None:
+    """Apply a verified record that continues the journal.
+
+    Args:
+        s: where the run stands.
+        record: the next one.
+        after: the snapshot of the same decision made again, if one was.
+
+    Raises:
+        JournalDamaged: it cannot follow what stands before it.
+    """
     if record.seq != s.head.seq + 1:
-        raise damaged(s.run, record.seq, f"expected seq {s.head.seq + 1}")
-    apply(s, record.kind, record.body, record.at)
+        raise damaged(record.run, record.seq, f"expected seq {s.head.seq + 1}")
+    if record.erased:
+        raise damaged(record.run, record.seq, "its body was erased, so nothing after it is known")
+    s.run = record.run  # a fork begins with its parent's records
+    try:
+        apply(s, record.kind, record.body, record.at, after)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, EvaluationError) as error:
+        why = f"{record.kind} cannot follow what stands before it ({type(error).__name__}: {error})"
+        raise damaged(record.run, record.seq, why) from error
     s.head = Head(record.seq, record.hash)
 
 
@@ -69,6 +86,7 @@ def apply(s: Standing, kind: str, body: Mapping[str, Any], at: int, after: Any =
     """Apply one record's kind and body.
 
     Args:
+        s: where the run stands.
         kind: record kind.
         body: record body.
         at: UTC microseconds of the record.
@@ -100,8 +118,7 @@ def _run_forked(s: Standing, body: Mapping[str, Any]) -> None:
         snapshot = s.snap()
         s.snapshot = attrs.evolve(snapshot, context={**snapshot.context, **changes})
     s.parked = None
-    for transcript in s.transcripts.values():
-        transcript.open_epoch(transcript.epoch, "")
+    _prompts_anew(s)
 
 
 def _run_parked(s: Standing, body: Mapping[str, Any]) -> None:
@@ -114,8 +131,13 @@ def _run_resumed(s: Standing, _body: Mapping[str, Any]) -> None:
 
 
 def _run_migrated(s: Standing, _body: Mapping[str, Any]) -> None:
+    _prompts_anew(s)
+
+
+def _prompts_anew(s: Standing) -> None:
+    """Let each agent's next request open an epoch; what is owed until then is told by it."""
     for transcript in s.transcripts.values():
-        transcript.open_epoch(transcript.epoch, "")
+        transcript.model = ""
 
 
 def _run_quarantined(s: Standing, body: Mapping[str, Any]) -> None:
@@ -199,11 +221,14 @@ def _approval_decided(s: Standing, body: Mapping[str, Any]) -> None:
 
 def _model_asked(s: Standing, body: Mapping[str, Any]) -> None:
     transcript = s.transcript(body["agent"])
+    results = [s.results.pop(no) for no in body.get("results", ()) if no in s.results]
+    for number in body.get("results", ()):
+        if number in s.calls:  # in doubt, and told so: what becomes of it is told another way
+            s.calls[number].told = True
+    s.belated = []
     if body["epoch"] != transcript.epoch or body["model"] != transcript.model:
         transcript.open_epoch(body["epoch"], body["model"])
-    if s.window_overrun:
-        s.windows_opened += 1
-    results = [s.results.pop(no) for no in body.get("results", ()) if no in s.results]
+        results = []  # their calls are not in this epoch; the opening block tells them as text
     start = transcript.heard
     transcript.said = len(s.said)
     texts = s.heard[start : start + body.get("heard", 0)]
@@ -212,21 +237,16 @@ def _model_asked(s: Standing, body: Mapping[str, Any]) -> None:
     context = s.snap().context
     transcript.shown.update({name: context.get(name) for name in body.get("shown", ())})
     s.fresh.discard(body["agent"])
-    idle = 0 if s.news else s.snap().counters.idle + 1
-    counters = attrs.evolve(
-        s.snap().counters,
-        iterations=s.snap().counters.iterations + 1,
-        requests=s.snap().counters.requests + 1,
-        idle=idle,
-    )
-    s.snapshot = attrs.evolve(s.snap(), counters=counters)
+    snapshot = s.snap()
+    idle = 0 if s.news else snapshot.counters.idle + 1
+    s.snapshot = snapshot.counted(snapshot.counters.asked(idle=idle))
     s.news = False
     s.asked = s.seq
     s.asked_agent = body["agent"]
     s.asked_state = s.snap().state
-    s.nudge = ""
+    s.asked_visit = s.snap().visit
+    s.nudge = s.complaint = ""
     s.again = False
-    s.window_overrun = False
     s.batch = None
 
 
@@ -253,7 +273,8 @@ def _model_replied(s: Standing, body: Mapping[str, Any]) -> None:
 
 
 def _understand(s: Standing, meaning: str, body: Mapping[str, Any]) -> None:
-    """Queue what a reply means besides its calls."""
+    """Queue what a reply means besides its calls; it belongs to the visit that asked."""
+    visit = s.asked_visit
     detail = {"kind": str(body.get("stop")), "text": str(body.get("detail", ""))}
     if meaning == "done":
         text = text_of(body["content"])
@@ -261,23 +282,25 @@ def _understand(s: Standing, meaning: str, body: Mapping[str, Any]) -> None:
         if "output" in body:
             reply["output"] = body["output"]
         if body.get("output_faults"):
-            s.nudge = f"Your reply does not fit the schema: {body['output_faults']}"
+            s.nudge = "Your reply does not fit the schema of this state; `faults` says where."
+            s.complaint = str(body["output_faults"])
             count(s, nudges=1)
             return
         if s.workflow.state(s.snap().state).talk:
             s.speech = text
-        s.arrivals.append(Arrival("model.done", {"reply": reply}, reply))
+        s.arrivals.append(Arrival("model.done", {"reply": reply}, reply, visit=visit))
     elif meaning == "nudge":
         s.nudge = why_nudged(body)
         count(s, nudges=1)
     elif meaning == "refused":
-        s.arrivals.append(Arrival("model.refused", {"error": detail}, detail))
+        s.arrivals.append(Arrival("model.refused", {"error": detail}, detail, visit=visit))
     elif meaning == "again":
         s.again = True
-    elif meaning == "window" and not s.windows_opened:
-        s.window_overrun = True
+    elif meaning == "window" and not s.windows:
+        s.windows += 1
+        s.fresh.add(s.asked_agent)
     elif meaning in ("failed", "window"):
-        s.arrivals.append(Arrival("model.failed", {"error": detail}, detail))
+        s.arrivals.append(Arrival("model.failed", {"error": detail}, detail, visit=visit))
 
 
 # Children and replies

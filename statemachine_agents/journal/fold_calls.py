@@ -1,8 +1,8 @@
 """What records of calls add to a run's standing.
 
 Rules.  1. A call ends exactly once: refused, returned, or resolved after a doubt.  2. Events of one
-reply's calls wait until all of them have ended, then arrive in call order.  3. The first intent of a
-call moves rules and counters; a retry does not.
+reply's calls wait until all of them have ended, then arrive in call order.  3. The first intent of
+a call moves rules and counters; a retry does not.
 Not here: which way out of a doubt is taken (`turn.recovery` writes it into the record).
 """
 
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-import attrs
 
 from statemachine_agents.journal.standing import Arrival, Done, OpenCall, Standing, stretch_begun
 from statemachine_agents.journal.transcript import as_text, result_block
@@ -22,9 +20,7 @@ from statemachine_agents.values import JSON, dumps
 def count(s: Standing, **more: int) -> None:
     """Add to counters."""
     snapshot = s.snap()
-    counters = snapshot.counters
-    new = {name: getattr(counters, name) + value for name, value in more.items()}
-    s.snapshot = attrs.evolve(snapshot, counters=attrs.evolve(counters, **new))
+    s.snapshot = snapshot.counted(snapshot.counters.plus(**more))
 
 
 def outside(s: Standing) -> None:
@@ -35,7 +31,7 @@ def outside(s: Standing) -> None:
     s.news = True
     s.parked = None
     s.listening = False
-    s.nudge = ""
+    s.nudge = s.complaint = ""
 
 
 def begun(s: Standing, number: int) -> None:
@@ -46,6 +42,7 @@ def begun(s: Standing, number: int) -> None:
 
 
 def call_intended(s: Standing, body: Mapping[str, Any]) -> None:
+    """A call is about to be made: open from here on, counted the first time."""
     number = body["no"]
     call = s.calls.get(number)
     new = call is None
@@ -65,6 +62,8 @@ def call_intended(s: Standing, body: Mapping[str, Any]) -> None:
     call.not_before = body.get("not_before", 0)
     call.intended_at = s.seq
     call.undoes = body.get("undoes")
+    if call.undoes is not None:
+        s.undo_tried.add(call.undoes)
     if not first:
         return
     begun(s, number)
@@ -72,8 +71,7 @@ def call_intended(s: Standing, body: Mapping[str, Any]) -> None:
     rules = s.workflow.rules.observe(
         snapshot.rules, call.tool, gate_scope(snapshot, call.arguments, s.now), number
     )
-    counters = attrs.evolve(snapshot.counters, calls=snapshot.counters.calls + 1)
-    s.snapshot = attrs.evolve(snapshot, counters=counters, rules=rules)
+    s.snapshot = snapshot.counted(snapshot.counters.plus(calls=1), rules)
     batch = s.batch
     if batch is not None and number in batch.order:
         if call.effect not in ("read", "signal"):
@@ -83,6 +81,7 @@ def call_intended(s: Standing, body: Mapping[str, Any]) -> None:
 
 
 def call_refused(s: Standing, body: Mapping[str, Any]) -> None:
+    """A call will not be made: its result says why."""
     number = body["no"]
     s.next_call = max(s.next_call, number + 1)
     begun(s, number)
@@ -105,10 +104,11 @@ def call_refused(s: Standing, body: Mapping[str, Any]) -> None:
     s.begun += waiting is None
     error = {"kind": "refused", "text": body["text"], "attempts": 0}
     scope = {"error": error, "args": call.arguments}
-    s.arrivals.append(Arrival(f"{call.tool}.error", scope, error, number, s.snap().visit))
+    s.arrivals.append(Arrival(f"{call.tool}.error", scope, error, number, call.visit))
 
 
 def call_returned(s: Standing, body: Mapping[str, Any]) -> None:
+    """A call came back, with a value or with an error that may be tried again."""
     call = s.call(body["no"])
     if body.get("again"):
         call.status = "retry"
@@ -122,7 +122,7 @@ def _returned(s: Standing, call: OpenCall, body: Mapping[str, Any], *, resolved:
     if body["ok"]:
         value = body.get("value")
         close(s, call, as_text(value), error=False)
-        if s.workflow.bindings[call.tool].undo is not None:
+        if s.workflow.bindings[call.tool].undo is not None and call.undoes is None:
             s.completed.append(Done(call.no, call.tool, call.arguments, value))
         scope: dict[str, JSON] = {"result": value, "args": call.arguments}
         name, fact = f"{call.tool}.ok", value
@@ -139,22 +139,23 @@ def _returned(s: Standing, call: OpenCall, body: Mapping[str, Any], *, resolved:
 
 
 def _undo_returned(s: Standing, call: OpenCall, body: Mapping[str, Any]) -> None:
+    """Note how one undo went; `undo.ok` or `undo.error` follows when all were tried."""
     assert call.undoes is not None
-    s.undone.add(call.undoes)
-    if not body["ok"]:
-        error = {**body["error"], "attempts": call.attempt, "tool": call.tool}
-        s.undo_failed = s.undo_failed or str(error["text"])
-        scope = {"error": error, "args": call.arguments}
-        s.arrivals.append(Arrival("undo.error", scope, error, None, call.visit))
+    if body["ok"]:
+        s.undone.add(call.undoes)
+    else:
+        s.undo_failed.append(f"{call.tool}: {body['error']['text']}")
 
 
 def call_doubted(s: Standing, body: Mapping[str, Any]) -> None:
+    """Nobody knows whether a call had its effect; the record says what is done about it."""
     call = s.call(body["no"])
     call.in_doubt_once = True
     _doubt_goes_on(s, call, body["then"])
 
 
 def call_resolved(s: Standing, body: Mapping[str, Any]) -> None:
+    """A verifier or a person says what became of a call in doubt."""
     call = s.call(body["no"])
     if body["by"] == "person":
         outside(s)
@@ -178,17 +179,23 @@ def _doubt_goes_on(s: Standing, call: OpenCall, then: str) -> None:
     else:
         call.status = "unknown"
         error = {"kind": "unknown", "text": f"the outcome of {call.tool} is not known"}
+        if call.id:
+            # A row may lead to a state that asks the model before this is resolved: it needs an
+            # answer to its call. A resolution that comes earlier takes the place of this one.
+            told = {"error": "unknown", "text": error["text"]}
+            s.results[call.no] = result_block(call.id, dumps(told).decode(), error=True)
         scope = {"error": {**error, "attempts": call.attempt}, "args": call.arguments}
         name = f"{call.tool}.unknown"
         arrive(s, call, Arrival(name, scope, scope["error"], call.no, call.visit))
 
 
 def close(s: Standing, call: OpenCall, text: str, *, error: bool) -> None:
+    """End a call; `text` is what the model reads as its result."""
     s.calls.pop(call.no, None)
-    if call.id:
+    if call.told:
+        s.belated.append({"tool": call.tool, "arguments": dict(call.arguments), "result": text})
+    elif call.id:
         s.results[call.no] = result_block(call.id, text, error=error)
-    if s.batch is not None and call.no in s.batch.order:
-        s.batch.closed.add(call.no)
 
 
 def arrive(s: Standing, call: OpenCall, arrival: Arrival) -> None:

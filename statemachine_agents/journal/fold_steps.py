@@ -8,7 +8,7 @@ Not here: deciding the step (`kernel.step`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -23,15 +23,21 @@ from statemachine_agents.values import JSON
 
 
 def stepped(s: Standing, body: Mapping[str, Any], after: Snapshot | None) -> None:
+    """One event was handled: moved, stayed, ended or unhandled."""
     event = body["event"]
     before = s.snapshot
     fact = _consume(s, event)
-    if before is not None and body["from"] != before.state:
+    if body["from"] != ("" if before is None else before.state):
         raise damaged(s.run, s.seq, f"a step from {body['from']!r}")
-    _check_move(s, body)
+    if after is None:
+        _check_move(s, body)
+    known = s.snapshot
     now = s.snapshot = _rebuild(s, before, body, fact) if after is None else after
     outcome = body["outcome"]
-    s.listening = body.get("default") == "waits"
+    if body.get("default") == "waits":
+        s.listening = True
+    elif not body.get("late"):
+        s.listening = False
     if event.startswith("limit."):
         s.raised.add(event)
         s.last_limit = event
@@ -43,8 +49,10 @@ def stepped(s: Standing, body: Mapping[str, Any], after: Snapshot | None) -> Non
         s.arrivals.appendleft(Arrival("guard.error", {"error": error}, error))
     if event == "model.failed" and body.get("default") == "parked":
         s.stalled = "model.failed"
-    if body.get("set"):
-        s.news = True
+    if known is not None and not s.news:
+        s.news = any(
+            read(known.context, path) != read(now.context, path) for path, _ in body.get("set", ())
+        )
     if before is None or now.visit != before.visit:
         _arrived_in(s, now)
     if outcome == "ended":
@@ -63,6 +71,8 @@ def _arrived_in(s: Standing, now: Snapshot) -> None:
     s.stalled = ""
     s.question = None
     s.parked = None
+    s.undo_tried = set()
+    s.undo_failed = []
     if s.workflow.state(now.state).fresh:
         agent = s.workflow.table.agent_of(s.workflow.state(now.state)).name
         s.fresh.add(agent)
@@ -82,24 +92,51 @@ def _consume(s: Standing, event: str) -> JSON:
         s.settled_visit = s.snap().visit
     elif event == "run.cancelled":
         s.cancel = None
-    elif event == "undo.ok":
-        s.settled_visit = s.snap().visit
+    elif event in ("undo.ok", "undo.error"):
+        s.undo_visit = s.snap().visit
+    elif event == "guard.error":
+        pass  # of an `each`, which is evaluated outside a step
     elif not event.startswith("limit."):
         raise damaged(s.run, s.seq, f"a step for {event!r}, which did not happen")
     return None
 
 
 def _check_move(s: Standing, body: Mapping[str, Any]) -> None:
-    """Check a recorded move against the grid."""
+    """Check what a recorded step did against the grid."""
+    here, to, outcome = body["from"], body["to"], body["outcome"]
+    cell = s.workflow.grid.cell(here, body["event"])
+    known = {entry.row.index for entry in cell.notes}
+    strange = [number for number in body.get("notes", ()) if number not in known]
+    if strange:
+        raise damaged(s.run, s.seq, f"row {strange[0] + 1} is no note on {body['event']!r}")
     number = body.get("row")
     if number is None:
+        if s.snapshot is None:
+            sound = to == s.workflow.table.initial
+        else:
+            sound = to == here and outcome in ("unhandled", "ended") and bool(body.get("default"))
+        if not sound:
+            raise damaged(s.run, s.seq, f"a step from {here!r} to {to!r} that no row made")
         return
-    cell = s.workflow.grid.cell(body["from"], body["event"])
     row = next((entry.row for entry in cell.moves if entry.row.index == number), None)
-    target = None if row is None else (body["from"] if row.stays else row.transition.target)
-    if target != body["to"]:
-        why = f"row {number + 1} does not lead from {body['from']!r} to {body['to']!r}"
+    target = None if row is None else (here if row.stays else row.transition.target)
+    if row is None or target != to or body.get("late"):
+        why = f"row {number + 1} does not lead from {here!r} to {to!r}"
         raise damaged(s.run, s.seq, f"{why} on {body['event']!r}")
+    final = s.workflow.state(to).final is not None
+    if outcome != ("stayed" if row.stays else "ended" if final else "moved"):
+        raise damaged(s.run, s.seq, f"row {number + 1} does not make a step {outcome!r}")
+
+
+def read(context: JSON, path: Sequence[str | int]) -> JSON:
+    """Return what stands at a path, or None where it leads nowhere."""
+    for part in path:
+        if isinstance(part, str):
+            context = context.get(part) if isinstance(context, Mapping) else None
+        else:
+            inside = isinstance(context, list) and part < len(context)
+            context = context[part] if inside else None
+    return context
 
 
 def _rebuild(s: Standing, before: Snapshot | None, body: Mapping[str, Any], fact: JSON) -> Snapshot:
@@ -116,9 +153,9 @@ def _rebuild(s: Standing, before: Snapshot | None, body: Mapping[str, Any], fact
     for index, state in body.get("rules", ()):
         rules[index] = state
     facts = before.facts
-    if not body.get("late") and body.get("default") != "guard.error":
+    if not (body.get("late") or before.ended) and body.get("default") != "guard.error":
         facts = {**facts, body["event"]: fact}
-    noted = attrs.evolve(before, context=context, rules=tuple(rules), facts=facts)
+    noted = before.noted(context, facts, tuple(rules))
     if body["outcome"] == "moved" or (body["outcome"] == "ended" and "row" in body):
         return enter(workflow, noted, body["to"], context)
     if body["outcome"] == "ended" and body.get("default") in ("failed", "cancelled"):

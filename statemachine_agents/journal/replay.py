@@ -16,8 +16,8 @@ import attrs
 
 from statemachine_agents.errors import ReplayMismatch
 from statemachine_agents.journal.decide import FILLED, INPUTS, decide
-from statemachine_agents.journal.fold import apply
-from statemachine_agents.journal.records import Draft, Head, Record, verify
+from statemachine_agents.journal.fold import take
+from statemachine_agents.journal.records import Draft, Record, verify
 from statemachine_agents.journal.standing import Standing
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.values import JSON
@@ -125,19 +125,18 @@ def replay(workflow: Workflow, run: str, records: Iterable[Record]) -> Replayed:
         if record.erased:
             gone = Difference(seq=record.seq, kind=record.kind, field="erased", expected="", got="")
             return Replayed(run_id=run, records=count, steps=steps, difference=gone)
+        s.run = record.run  # a fork's first records were decided by its parent
         decided = decide(s)
-        difference = _compare(s, record, decided)
+        difference = _compare(record, decided)
         if difference is not None:
             return Replayed(run_id=run, records=count, steps=steps, difference=difference)
-        after = None if decided is None else decided.after
-        apply(s, record.kind, record.body, record.at, after)
-        s.head = Head(record.seq, record.hash)
+        take(s, record, None if decided is None else decided.after)
         count += 1
         steps += record.kind == "stepped"
     return Replayed(run_id=run, records=count, steps=steps)
 
 
-def _compare(s: Standing, record: Record, decided: Draft | None) -> Difference | None:
+def _compare(record: Record, decided: Draft | None) -> Difference | None:
     if decided is None:
         if record.kind in INPUTS:
             return None

@@ -68,8 +68,10 @@ def text_of(content: Iterable[Mapping[str, JSON]]) -> str:
 
 
 def usable(content: Sequence[Mapping[str, JSON]], stop: str | None) -> bool:
-    """Whether a reply can be sent back: not empty, and no call with an illegal name."""
+    """Whether a reply can be sent back: not empty, not ending in a thought, every name legal."""
     if stop in (None, "refusal", "model_context_window_exceeded", "error") or not content:
+        return False
+    if content[-1].get("type") in ("thinking", "redacted_thinking"):
         return False
     return all(
         block.get("type") != "tool_use" or _NAME.fullmatch(str(block.get("name", "")))
@@ -119,7 +121,8 @@ def number_calls(
         number += 1
         given = block.get("id")
         call_id = given
-        if not isinstance(given, str) or not _ID.fullmatch(given) or given in taken | used:
+        unheard = isinstance(given, str) and given not in taken and given not in used
+        if not unheard or not _ID.fullmatch(str(given)):
             call_id = f"call_{number}"
             while call_id in taken or call_id in used:
                 call_id += "x"
@@ -129,5 +132,6 @@ def number_calls(
             arguments = {}
         if call_id != given:
             renamed[str(call_id)] = given if isinstance(given, str) else None
-        blocks.append({**block, "id": call_id, "input": arguments})
+        # In the order the journal has them, so that a resumed run sends the same bytes.
+        blocks.append(dict(sorted({**block, "id": call_id, "input": arguments}.items())))
     return blocks, renamed

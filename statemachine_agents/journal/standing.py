@@ -1,7 +1,7 @@
 """Where a run stands, as the fold of its records keeps it.
 
-Rules.  1. Only `journal.fold` changes it, one record at a time; everybody else reads.  2. Nothing in
-it is a decision; what the run does next follows in `journal.decide`.
+Rules.  1. Only `journal.fold` changes it, one record at a time; everybody else reads.
+2. Nothing in it is a decision; what the run does next follows in `journal.decide`.
 Not here: how records change it (`fold`), what the kernel knows (`kernel.snapshot`).
 """
 
@@ -30,7 +30,8 @@ class OpenCall:
 
     `status`: `approval` waits for a person, `approved` may be intended, `open` was intended and its
     result is awaited, `retry` returned an error that is tried again, `doubted` has no known
-    outcome, `unknown` waits for a person to say what happened.
+    outcome, `unknown` waits for a person to say what happened. `told` is set once the model has
+    read that the outcome is unknown, so that no second result is fed for the same id.
     """
 
     no: int
@@ -51,6 +52,7 @@ class OpenCall:
     question: str = ""
     checks: int = 0
     in_doubt_once: bool = False
+    told: bool = False
     undoes: int | None = None
 
 
@@ -86,7 +88,6 @@ class Arrival:
     call: int | None = None
     visit: int | None = None
     resolved: bool = False
-    cause: int = 0
 
 
 @attrs.define(slots=True)
@@ -99,78 +100,108 @@ class Batch:
     execute: bool
     effect_admitted: bool = False
     held: dict[int, Arrival] = attrs.field(factory=dict)
-    closed: set[int] = attrs.field(factory=set)
 
 
+@attrs.define(slots=True, eq=False)
 class Standing:
     """Where a run stands, folded from its records.
 
     Args:
         workflow: bound or built from the run's definition.
         run: its id.
+        root: the run at the top of a tree of child runs.
+        head: seq and hash of the last durable record; `seq` counts the ones not saved yet too.
+        at: the latest recorded time, UTC microseconds.
+        context: as the run was started with.
+        calls: calls that have not ended, by number.
+        arrivals: facts that wait to be stepped.
+        batch: the calls of the last reply.
+        asked: seq of the request whose reply is awaited; by which agent, in which state and visit.
+        results: tool results no transcript has told yet, by call number.
+        belated: results of calls that the model was told are unknown.
+        inbox: messages not taken yet; `heard` those that were, `said` our own greetings.
+        nudge: the sentence the next note opens with; `complaint` is the data it speaks of.
+        again: the model paused and is asked again as it stands.
+        windows: how often a context window was overrun.
+        stalled: the model could not be asked; nothing until a resume.
+        listening: the model has spoken; nothing until the customer does.
+        raised: limits that became events in this stretch.
+        begun: engine's own calls begun in this visit.
+        replies: queued and not delivered yet; `speech` waits to be queued.
+        news: whether anything was new since the last request; `seen` what is not, in this visit.
+        completed: calls that can be undone; `undone` those that were, `undo_tried` in this visit.
+        fresh: agents whose next request opens a new epoch.
     """
 
-    def __init__(self, workflow: Workflow, run: str) -> None:
-        self.workflow = workflow
-        self.run = run
-        self.root = run
-        self.head = Head()
-        self.seq = 0
-        self.at = 0
-        self.context: dict[str, JSON] = {}
-        self.request_id: str | None = None
-        self.snapshot: Snapshot | None = None
-        self.path: list[str] = []
-        self.calls: dict[int, OpenCall] = {}
-        self.next_call = 1
-        self.arrivals: deque[Arrival] = deque()
-        self.batch: Batch | None = None
-        self.asked: int | None = None
-        self.asked_agent = ""
-        self.asked_state = ""
-        self.transcripts: dict[str, Transcript] = {}
-        self.results: dict[int, dict[str, JSON]] = {}
-        self.inbox: deque[dict[str, JSON]] = deque()
-        self.heard: list[str] = []
-        self.said: list[str] = []
-        self.nudge = ""
-        self.again = False
-        self.window_overrun = False
-        self.windows_opened = 0
-        self.stalled = ""
-        self.listening = False
-        self.cancel: dict[str, JSON] | None = None
-        self.parked: dict[str, JSON] | None = None
-        self.question: dict[str, JSON] | None = None
-        self.answered_visit = 0
-        self.timer: dict[str, JSON] | None = None
-        self.timer_visit = 0
-        self.raised: set[str] = set()
-        self.last_limit = ""
-        self.entered_visit = 0
-        self.said_visit = 0
-        self.begun = 0
-        self.settled_visit = 0
-        self.replies: dict[str, dict[str, JSON]] = {}
-        self.speech = ""
-        self.news = True
-        self.seen: set[bytes] = set()
-        self.completed: list[Done] = []
-        self.children: dict[str, Child] = {}
-        self.child_count = 0
-        self.undone: set[int] = set()
-        self.undo_failed = ""
-        self.usage: dict[str, int] = {}
-        self.reason = ""
-        self.ended: dict[str, JSON] | None = None
-        self.quarantined = ""
-        self.last_event = ""
-        self.fresh: set[str] = set()
+    workflow: Workflow
+    run: str
+    root: str = attrs.field(init=False, default=attrs.Factory(lambda self: self.run, True))
+    head: Head = attrs.field(init=False, factory=Head)
+    seq: int = attrs.field(init=False, default=0)
+    at: int = attrs.field(init=False, default=0)
+    context: dict[str, JSON] = attrs.field(init=False, factory=dict)
+    request_id: str | None = attrs.field(init=False, default=None)
+    snapshot: Snapshot | None = attrs.field(init=False, default=None)
+    path: list[str] = attrs.field(init=False, factory=list)
+    calls: dict[int, OpenCall] = attrs.field(init=False, factory=dict)
+    next_call: int = attrs.field(init=False, default=1)
+    arrivals: deque[Arrival] = attrs.field(init=False, factory=deque)
+    batch: Batch | None = attrs.field(init=False, default=None)
+    asked: int | None = attrs.field(init=False, default=None)
+    asked_agent: str = attrs.field(init=False, default="")
+    asked_state: str = attrs.field(init=False, default="")
+    asked_visit: int = attrs.field(init=False, default=0)
+    transcripts: dict[str, Transcript] = attrs.field(init=False, factory=dict)
+    results: dict[int, dict[str, JSON]] = attrs.field(init=False, factory=dict)
+    belated: list[dict[str, JSON]] = attrs.field(init=False, factory=list)
+    inbox: deque[dict[str, JSON]] = attrs.field(init=False, factory=deque)
+    heard: list[str] = attrs.field(init=False, factory=list)
+    said: list[str] = attrs.field(init=False, factory=list)
+    nudge: str = attrs.field(init=False, default="")
+    complaint: str = attrs.field(init=False, default="")
+    again: bool = attrs.field(init=False, default=False)
+    windows: int = attrs.field(init=False, default=0)
+    stalled: str = attrs.field(init=False, default="")
+    listening: bool = attrs.field(init=False, default=False)
+    cancel: dict[str, JSON] | None = attrs.field(init=False, default=None)
+    parked: dict[str, JSON] | None = attrs.field(init=False, default=None)
+    question: dict[str, JSON] | None = attrs.field(init=False, default=None)
+    answered_visit: int = attrs.field(init=False, default=0)
+    timer: dict[str, JSON] | None = attrs.field(init=False, default=None)
+    timer_visit: int = attrs.field(init=False, default=0)
+    raised: set[str] = attrs.field(init=False, factory=set)
+    last_limit: str = attrs.field(init=False, default="")
+    entered_visit: int = attrs.field(init=False, default=0)
+    said_visit: int = attrs.field(init=False, default=0)
+    begun: int = attrs.field(init=False, default=0)
+    settled_visit: int = attrs.field(init=False, default=0)
+    replies: dict[str, dict[str, JSON]] = attrs.field(init=False, factory=dict)
+    speech: str = attrs.field(init=False, default="")
+    news: bool = attrs.field(init=False, default=True)
+    seen: set[bytes] = attrs.field(init=False, factory=set)
+    completed: list[Done] = attrs.field(init=False, factory=list)
+    undone: set[int] = attrs.field(init=False, factory=set)
+    undo_tried: set[int] = attrs.field(init=False, factory=set)
+    undo_failed: list[str] = attrs.field(init=False, factory=list)
+    undo_visit: int = attrs.field(init=False, default=0)
+    children: dict[str, Child] = attrs.field(init=False, factory=dict)
+    child_count: int = attrs.field(init=False, default=0)
+    usage: dict[str, int] = attrs.field(init=False, factory=dict)
+    reason: str = attrs.field(init=False, default="")
+    ended: dict[str, JSON] | None = attrs.field(init=False, default=None)
+    quarantined: str = attrs.field(init=False, default="")
+    last_event: str = attrs.field(init=False, default="")
+    fresh: set[str] = attrs.field(init=False, factory=set)
+    _second: int = attrs.field(init=False, default=-1)
+    _now: str = attrs.field(init=False, default="")
 
     @property
     def now(self) -> str:
         """The recorded time of the last record, as guards see it."""
-        return time_text(self.at)
+        second = self.at // 1_000_000
+        if second != self._second:
+            self._second, self._now = second, time_text(self.at)
+        return self._now
 
     @property
     def doubts(self) -> list[OpenCall]:
@@ -195,6 +226,16 @@ class Standing:
             arrival.resolved,
             arrival.call,
         )
+
+    def public(self) -> dict[str, JSON]:
+        """Return the context without what may never reach a prompt."""
+        keys = self.workflow.table.context
+        context = self.snap().context
+        return {
+            name: value
+            for name, value in context.items()
+            if name not in keys or not keys[name].private
+        }
 
     def snap(self) -> Snapshot:
         """Return the snapshot of a run that has begun."""

@@ -21,6 +21,9 @@ from statemachine_agents.values import JSON, dumps
 NO_REPLY: Final = "(no usable reply)"
 """Stands for a reply that could not be echoed, where the next turn needs an assistant turn."""
 
+NO_TEXT: Final = "(an empty message)"
+"""Stands for a customer message without words: the API takes no blank text."""
+
 
 @attrs.define(slots=True)
 class Transcript:
@@ -79,7 +82,7 @@ class Transcript:
             blocks: our own texts, `{"role": "user" | "system", "text": ...}`.
         """
         content: list[dict[str, JSON]] = [dict(result) for result in results]
-        content += [{"type": "text", "text": text} for text in texts if text]
+        content += [{"type": "text", "text": text if text.strip() else NO_TEXT} for text in texts]
         content += [
             {"type": "text", "text": block["text"]} for block in blocks if block["role"] == "user"
         ]

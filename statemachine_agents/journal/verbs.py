@@ -8,12 +8,11 @@ Not here: facts and proposals, which come before (`decide`).
 
 from __future__ import annotations
 
-import attrs
-
 from statemachine_agents.errors import EvaluationError
 from statemachine_agents.journal.drafts import (
     approval_of,
     fail,
+    filled_in,
     intend,
     limit,
     park,
@@ -44,7 +43,7 @@ def act(s: Standing) -> Draft | None:
     if state.verb == "run":
         return _run(s, state)
     if state.do == ("undo",):
-        return _undo(s)
+        return _undo(s, state)
     return _do(s, state)
 
 
@@ -73,8 +72,7 @@ def _ask(s: Standing, state: State) -> Draft | None:
     if s.listening or (state.talk and snapshot.visit == 1 and not s.heard and not s.path[1:]):
         return park(s, "waits for the customer", "message")
     idle = snapshot.counters.idle + (0 if s.news else 1)
-    counted = attrs.evolve(snapshot, counters=attrs.evolve(snapshot.counters, idle=idle))
-    name = limits.before_request(s.workflow.table.limits, counted)
+    name = limits.before_request(s.workflow.table.limits, snapshot, idle=idle)
     if s.raised:
         past = ", ".join(sorted(s.raised))
         reason = f"{past} was routed to state {snapshot.state!r}, which would ask the model again"
@@ -100,18 +98,26 @@ def _ask(s: Standing, state: State) -> Draft | None:
 def _wait(s: Standing, state: State) -> Draft | None:
     waits = state.wait or ()
     visit = s.snap().visit
+    question = filled_in(state.question or "", s.snap().context)
     if "approval" in waits and s.question is None and s.answered_visit != visit:
         body: dict[str, JSON] = {
             "no": None,
             "approval": f"q{visit}",
-            "question": state.question or f"Approve {state.name}?",
+            "question": question or f"Approve {state.name}?",
             "shows": list(state.shows),
             "visit": visit,
         }
         return Draft("approval_asked", body)
-    if waits == ("resolution",) and not s.doubts and s.timer is None:
-        return fail(s, "settled", f"state {state.name!r} waits for a resolution, none is open")
-    return park(s, state.question or f"waits in {state.name}", *waits)
+    can_come = {
+        "message": True,
+        "approval": s.question is not None,
+        "resolution": bool(s.doubts),
+        "timer": s.timer is not None,
+    }
+    if s.timer is None and not any(can_come[wait] for wait in waits):
+        what = " or ".join(waits)
+        return fail(s, "settled", f"state {state.name!r} waits for {what}, which cannot come")
+    return park(s, question or f"waits in {state.name}", *waits)
 
 
 def _do(s: Standing, state: State) -> Draft | None:
@@ -146,20 +152,19 @@ def _call(s: Standing, tool: str) -> Draft:
     if not admission.admitted:
         return refuse(call, admission.code, admission.text)
     call.arguments = admission.arguments
-    return approval_of(s, call) if admission.code == "approve" else intend(s, call)
+    return approval_of(call) if admission.code == "approve" else intend(s, call)
 
 
-def _undo(s: Standing) -> Draft | None:
-    """Undo completed effects, newest first, one after the other."""
+def _undo(s: Standing, state: State) -> Draft | None:
+    """Undo completed effects, newest first, one after the other; one that fails stops no other."""
     snapshot = s.snap()
-    if any(call.visit == snapshot.visit for call in s.calls.values()):
-        return None
-    if s.settled_visit == snapshot.visit:
-        return fail(
-            s, "settled", f"state {snapshot.state!r} has undone everything, no row moved on"
-        )
+    if s.doubts:
+        names = ", ".join(sorted({call.tool for call in s.doubts}))
+        return park(s, f"the outcome of {names} is not known", "resolution")
+    if s.undo_visit == snapshot.visit:
+        return _settle(s, state)
     for done in reversed(s.completed):
-        if done.no not in s.undone:
+        if done.no not in s.undone and done.no not in s.undo_tried:
             name = s.workflow.bindings[done.tool].undo
             assert name is not None
             arguments = _undo_arguments(s, name, done)
@@ -167,7 +172,9 @@ def _undo(s: Standing) -> Draft | None:
                 s.next_call, name, "", arguments, snapshot.visit, "approved", undoes=done.no
             )
             return intend(s, call)
-    return plain(s, "undo.ok") if not s.undo_failed else plain(s, "settled")
+    if s.undo_failed:
+        return raised(s, "undo.error", "; ".join(s.undo_failed), kind="undo")
+    return plain(s, "undo.ok")
 
 
 def _undo_arguments(s: Standing, undo: str, done: Done) -> dict[str, JSON]:
@@ -180,14 +187,11 @@ def _undo_arguments(s: Standing, undo: str, done: Done) -> dict[str, JSON]:
 def _run(s: Standing, state: State) -> Draft | None:
     """Start child workflows, `at_once` at a time; settle when enough have ended."""
     snapshot = s.snap()
-    items: list[JSON] = [None]
-    expression = s.workflow.each.get(state.name)
-    if expression is not None:
-        try:
-            found = expression.evaluate({"context": snapshot.context})
-        except EvaluationError as error:
-            return raised(s, "guard.error", str(error), kind="guard")
-        items = found if isinstance(found, list) else []
+    items, wrong = _items(s, state)
+    if wrong:
+        if "guard.error" in snapshot.facts:  # a row took it and stayed: it would fail again
+            return fail(s, "settled", wrong)
+        return raised(s, "guard.error", wrong, kind="guard")
     plan = [(name, item) for item in items for name in state.run or ()]
     here = [child for child in s.children.values() if child.visit == snapshot.visit]
     running = sum(not child.ended for child in here)
@@ -205,18 +209,24 @@ def _run(s: Standing, state: State) -> Draft | None:
             "child": f"{s.run}-c{s.child_count + 1}",
             "workflow": workflow,
             "index": len(here),
-            "input": _child_input(s, workflow, item, expression is not None),
         }
+        if state.each is not None:
+            body["item"] = item
         return Draft("child_started", body)
     return park(s, "waits for child workflows", "child")
 
 
-def _child_input(s: Standing, workflow: str, item: JSON, each: bool) -> dict[str, JSON]:
-    """A child gets the context keys it declares under the same name, and `item` of an `each`."""
-    child = s.workflow.children.get(workflow)
-    context = s.snap().context
-    declared = {} if child is None else child.table.context
-    out = {name: context[name] for name in declared if context.get(name) is not None}
-    if each and "item" in declared:
-        out["item"] = item
-    return out
+def _items(s: Standing, state: State) -> tuple[list[JSON], str]:
+    """Return what `each` gives, one nothing without it; or what is wrong with it."""
+    expression = s.workflow.each.get(state.name)
+    if expression is None:
+        return [None], ""
+    try:
+        found = expression.evaluate({"context": s.snap().context})
+    except EvaluationError as error:
+        return [], str(error)
+    if found is None:
+        return [], ""
+    if not isinstance(found, list):
+        return [], f"state {state.name!r}: each = {expression.text} gives no list"
+    return found, ""

@@ -12,8 +12,6 @@ from typing import Final
 from statemachine_agents.kernel.snapshot import Snapshot
 from statemachine_agents.table.model import Limits
 
-_STRETCH: Final = ("iterations", "refusals", "nudges", "idle")
-
 _WORDS: Final = {
     "iterations": "model requests in this stretch",
     "calls": "tool calls in this stretch",
@@ -28,12 +26,23 @@ _WORDS: Final = {
 }
 
 
-def before_request(limits: Limits, snapshot: Snapshot) -> str | None:
-    """Return the limit that forbids another model request, or None."""
+def before_request(limits: Limits, snapshot: Snapshot, *, idle: int | None = None) -> str | None:
+    """Return the limit that forbids another model request, or None.
+
+    Args:
+        limits: the table's.
+        snapshot: where the run stands.
+        idle: turns without anything new, the last one included; the counted ones when None.
+    """
     counters = snapshot.counters
-    for name in _STRETCH:
-        if getattr(counters, name) >= getattr(limits, name):
-            return name
+    if counters.iterations >= limits.iterations:
+        return "iterations"
+    if counters.refusals >= limits.refusals:
+        return "refusals"
+    if counters.nudges >= limits.nudges:
+        return "nudges"
+    if (counters.idle if idle is None else idle) >= limits.idle:
+        return "idle"
     if counters.requests >= limits.requests:
         return "requests"
     if counters.calls >= limits.calls:

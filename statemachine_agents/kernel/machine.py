@@ -1,8 +1,8 @@
 """The only door to the `transitions` library: it decides which row moves a run.
 
-Rules.  1. One flat machine per workflow, shared by all runs; a run is a two-field cursor.
-2. `transitions` only *decides*: no callbacks, no strings handed to it, no auto transitions, no async
-machine (which silently cancels running transitions), no hierarchy (five times slower).
+Rules.  1. One flat machine per workflow, shared by all runs; a run is a small cursor.
+2. `transitions` only *decides*: no callbacks, no strings handed to it, no auto transitions, no
+async machine (which silently cancels running transitions), no hierarchy (five times slower).
 3. Guards are our `Condition` subclass: evaluate, insist on a boolean, note the verdict.
 Not here: notes, defaults, what a move changes (`kernel.step`).
 """
@@ -37,8 +37,8 @@ class Verdict:
 class Cursor:
     """What the library moves: the state, and what guards need to see.
 
-    `scope` is the names a guard reads; `facts` the events of this visit; `entry` the row that fired,
-    with the facts it needed: one row may stand in a cell twice, alone and in a conjunction.
+    `scope` is the names a guard reads; `facts` the events of this visit; `entry` the row that
+    fired, with the facts it needed: a row may stand in a cell twice, alone and in a conjunction.
     """
 
     state: str

@@ -45,6 +45,45 @@ class Counters:
     cost: int = 0
     worked: int = 0
 
+    def plus(
+        self,
+        *,
+        iterations: int = 0,
+        calls: int = 0,
+        refusals: int = 0,
+        nudges: int = 0,
+        requests: int = 0,
+        tokens: int = 0,
+        cost: int = 0,
+        worked: int = 0,
+    ) -> Counters:
+        """Return counters with more on some of them; several times as fast as `attrs.evolve`."""
+        return Counters(
+            self.iterations + iterations,
+            self.calls + calls,
+            self.refusals + refusals,
+            self.nudges + nudges,
+            self.idle,
+            self.requests + requests,
+            self.tokens + tokens,
+            self.cost + cost,
+            self.worked + worked,
+        )
+
+    def asked(self, *, idle: int) -> Counters:
+        """Return counters after one more model request, with `idle` turns before it."""
+        return Counters(
+            self.iterations + 1,
+            self.calls,
+            self.refusals,
+            self.nudges,
+            idle,
+            self.requests + 1,
+            self.tokens,
+            self.cost,
+            self.worked,
+        )
+
 
 @attrs.frozen
 class Snapshot:
@@ -71,6 +110,41 @@ class Snapshot:
     counters: Counters = attrs.field(factory=Counters)
     facts: Mapping[str, JSON] = attrs.field(factory=dict)
     rules: tuple[Mapping[str, Any], ...] = ()
+
+    def counted(
+        self, counters: Counters, rules: tuple[Mapping[str, Any], ...] | None = None
+    ) -> Snapshot:
+        """Return the snapshot with other counters, and other rule automata if given."""
+        return Snapshot(
+            self.state,
+            self.context,
+            self.status,
+            self.visit,
+            self.visits,
+            self.recent,
+            counters,
+            self.facts,
+            self.rules if rules is None else rules,
+        )
+
+    def noted(
+        self,
+        context: Mapping[str, JSON],
+        facts: Mapping[str, JSON],
+        rules: tuple[Mapping[str, Any], ...],
+    ) -> Snapshot:
+        """Return the snapshot with other data, still in the same visit."""
+        return Snapshot(
+            self.state,
+            context,
+            self.status,
+            self.visit,
+            self.visits,
+            self.recent,
+            self.counters,
+            facts,
+            rules,
+        )
 
     @property
     def ended(self) -> bool:

@@ -27,7 +27,6 @@ from statemachine_agents.kernel.snapshot import Snapshot
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.table.expressions import Expression, Target, write
 from statemachine_agents.table.grid import Row
-from statemachine_agents.table.model import Transition
 from statemachine_agents.table.nodes import Path
 from statemachine_agents.values import JSON, MAX_BODY, MAX_DEPTH, ROOM, dumps
 
@@ -173,7 +172,7 @@ def step(workflow: Workflow, snapshot: Snapshot, event: Event) -> Step:
     except EvaluationError as error:
         return _undone(snapshot, event, verdicts, rules, error, late=late)
     moved = rules_moved(snapshot.rules, rules)
-    noted = attrs.evolve(snapshot, context=context, facts=facts, rules=rules)
+    noted = snapshot.noted(context, facts, rules)
     if row is None:
         default = "stays" if late else cell.default
         return _untaken(
@@ -197,19 +196,6 @@ def step(workflow: Workflow, snapshot: Snapshot, event: Event) -> Step:
         moved,
         after,
     )
-
-
-def exits(workflow: Workflow, snapshot: Snapshot) -> tuple[Transition, ...]:
-    """Return the rows that can still move a run from where it stands, in table order.
-
-    Args:
-        workflow: the workflow.
-        snapshot: where the run stands.
-    """
-    if snapshot.ended:
-        return ()
-    rows = workflow.grid.moves_from(snapshot.state)
-    return tuple(row.transition for row in rows if not row.stays)
 
 
 def scope_of(workflow: Workflow, snapshot: Snapshot, event: Event) -> dict[str, JSON]:

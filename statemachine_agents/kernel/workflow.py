@@ -105,7 +105,7 @@ class Workflow:
     ) -> Workflow:
         """Build from stored data: for replay and checks, or with functions by table name to run."""
         workflow = cls.__new__(cls)
-        workflow._build(definition, functions or {}, children or {})
+        cls._build(workflow, definition, functions or {}, children or {})
         return workflow
 
     def _build(

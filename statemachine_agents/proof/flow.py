@@ -100,7 +100,8 @@ def _ends(sheet: Sheet, edges: Mapping[str, set[str]]) -> None:
         where = f"states.{name}"
         if name in ending:
             continue
-        if not edges[name] - {name} and not _ends_by_default(sheet.grid.cells.get(name, {})):
+        cells = sheet.grid.cells.get(name, {})
+        if not edges[name] and not _goes_on(cells):
             what = "no event leaves this state, by a row or by a default"
             sheet.say("dead-end", where, what, advice="add a row, or make it `final`")
         elif finals:
@@ -116,8 +117,11 @@ def _hears(state: State) -> bool:
     return state.talk or any(kind in ("message", "approval", "timer") for kind in state.wait or ())
 
 
-def _ends_by_default(cells: Mapping[str, Cell]) -> bool:
-    return any(cell.default == "failed" and event not in _ALWAYS for event, cell in cells.items())
+def _goes_on(cells: Mapping[str, Cell]) -> bool:
+    return any(
+        cell.moves or (cell.default == "failed" and event not in _ALWAYS)
+        for event, cell in cells.items()
+    )
 
 
 def _closure(start: Iterable[str], edges: Mapping[str, set[str]]) -> set[str]:

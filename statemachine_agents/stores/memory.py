@@ -127,18 +127,21 @@ class MemoryStore:
             self._requests[request_id] = name
         return name, True
 
-    async def claim(self, run: str, owner: str, ttl: float) -> Lease | None:
-        """Take the lease for `ttl` seconds, fence + 1; None when it is held. Raises UnknownRun."""
+    async def claim(
+        self, run: str, owner: str, ttl: float, *, over: int | None = None
+    ) -> Lease | None:
+        """Take the lease for `ttl` seconds, fence + 1; None when it is held; see `Store.claim`."""
         with self._lock:
             found = self._known(run)
-            now = self._clock.monotonic()
-            if found.until is not None and found.until > now:
+            held = found.until is not None and found.until > self._clock.monotonic()
+            if held and found.fence != over:
                 return None
             self._touches += 1
             found.touched = self._touches
             found.fence += 1
             found.attempts += 1
-            found.until = now + ttl
+            found.owner = owner
+            found.lend(self._clock, ttl)
             if found.phase in ("ready", "waiting"):
                 found.phase = "running"
             return Lease(run, found.fence, owner, found.attempts)
@@ -147,20 +150,21 @@ class MemoryStore:
         """Extend the leases that are still ours; return those."""
         kept = []
         with self._lock:
-            until = self._clock.monotonic() + ttl
             for lease in leases:
                 run = self._runs.get(lease.run)
                 if run is not None and run.fence == lease.fence and run.until is not None:
-                    run.until = until
+                    run.lend(self._clock, ttl)
                     kept.append(lease)
         return tuple(kept)
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, counted: bool = True) -> None:
         """Give the lease back: `running` becomes `ready`; other phases stay."""
         with self._lock:
             run = self._runs.get(lease.run)
             if run is not None and run.fence == lease.fence:
-                run.until = None
+                if not counted and run.until is not None:
+                    run.attempts = max(run.attempts - 1, 0)
+                run.free()
                 if run.phase == "running":
                     run.phase = "ready"
 
@@ -210,6 +214,8 @@ class MemoryStore:
             raise writes.used_rid(run.run)
         if write.taken or write.outbox or write.delivered:
             run.settle(write)
+        for blob in write.blobs:
+            self._blobs.setdefault(sha256(blob), bytes(blob))
         if records:
             self._rids |= rids
             run.records += [as_kept(record) for record in records]
@@ -232,7 +238,8 @@ class MemoryStore:
                 raise writes.fenced(lease, run.fence, run.seq)
             if run.unread:
                 return False
-            run.until = None
+            run.free()
+            run.attempts = 0
             if run.phase not in ("blocked", "ended"):
                 run.phase = "waiting"
                 run.wake_at = wake_at

@@ -13,7 +13,7 @@ import attrs
 
 from statemachine_agents.journal.records import BLOB, Record
 from statemachine_agents.stores import writes
-from statemachine_agents.turn.ports import Delivery, Phase, RunRow, Signal, Write
+from statemachine_agents.turn.ports import Clock, Delivery, Phase, RunRow, Signal, Write
 from statemachine_agents.values import loads
 
 _BLOB = f'{{"{BLOB}":'.encode()
@@ -38,6 +38,8 @@ class Run:
     reason: str = ""
     seq: int = 0
     fence: int = 0
+    owner: str = ""
+    lease_until: int | None = None
     attempts: int = 0
     wake_at: int | None = None
     updated_at: int = 0
@@ -51,6 +53,15 @@ class Run:
     def row(self) -> RunRow:
         """Return the row a list shows."""
         return RunRow(**{name: getattr(self, name) for name in _ROW})
+
+    def lend(self, clock: Clock, ttl: float) -> None:
+        """Let the lease stand for `ttl` seconds: it lapses by `until`, a row shows UTC."""
+        self.until = clock.monotonic() + ttl
+        self.lease_until = clock.now() + int(ttl * 1e6)
+
+    def free(self) -> None:
+        """Take the lease away."""
+        self.owner, self.until, self.lease_until = "", None, None
 
     def due(self, now: int, monotonic: float) -> bool:
         """Tell whether somebody should advance it now."""

@@ -127,10 +127,12 @@ class SQLiteStore:
         )
         return run
 
-    async def claim(self, run: str, owner: str, ttl: float) -> Lease | None:
-        """Take the lease for `ttl` seconds, fence + 1; None when it is held. Raises UnknownRun."""
+    async def claim(
+        self, run: str, owner: str, ttl: float, *, over: int | None = None
+    ) -> Lease | None:
+        """Take the lease for `ttl` seconds, fence + 1; None when it is held; see `Store.claim`."""
         lease: Lease | None = await self._write(
-            lambda db, now: rows.claim(db, now, run, owner, ttl)
+            lambda db, now: rows.claim(db, now, run, owner, ttl, over)
         )
         return lease
 
@@ -140,9 +142,9 @@ class SQLiteStore:
         kept: tuple[Lease, ...] = await self._write(lambda db, now: rows.renew(db, now, asked, ttl))
         return kept
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, counted: bool = True) -> None:
         """Give the lease back: `running` becomes `ready`; other phases stay."""
-        await self._write(lambda db, now: rows.release(db, now, lease))
+        await self._write(lambda db, now: rows.release(db, now, lease, counted=counted))
 
     async def append(self, lease: Lease, write: Write) -> bool:
         """Write atomically if the fence is current; see `Store.append`."""

@@ -148,6 +148,8 @@ def runs(
 def _run_row(found: tuple[Any, ...]) -> RunRow:
     values = dict(zip(_COLUMNS, found, strict=True))
     values["definition"] = _unpacked(values["definition"])
+    values["owner"] = values["owner"] or ""
+    values["lease_until"] = values["lease_until"] or None
     return RunRow(**values)
 
 

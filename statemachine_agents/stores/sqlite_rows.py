@@ -10,6 +10,7 @@ Not here: transactions and threads (`stores.sqlite_lane`), what is read (`stores
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -50,18 +51,18 @@ _CLAIM = """
 update run set fence = fence + 1, owner = ?, lease_until = ?, attempts = attempts + 1,
                touched_at = ?,
                phase = case when phase in ('ready', 'waiting') then 'running' else phase end
-where run = ? and lease_until <= ?
+where run = ? and (lease_until <= ? or fence = ?)
 """
 
 _PARK = """
-update run set owner = null, lease_until = 0,
+update run set owner = null, lease_until = 0, attempts = 0,
                wake_at = case when phase in ('blocked', 'ended') then wake_at else ? end,
                phase = case when phase in ('blocked', 'ended') then phase else 'waiting' end
 where run = ?
 """
 
 _RELEASE = """
-update run set owner = null, lease_until = 0,
+update run set owner = null, lease_until = 0, attempts = max(attempts - (? and lease_until > 0), 0),
                phase = case when phase = 'running' then 'ready' else phase end
 where run = ? and fence = ?
 """
@@ -134,9 +135,11 @@ def fork(
     return create(db, now, write, origin[0], request_id, parent, seq)[0]
 
 
-def claim(db: sqlite3.Connection, now: int, run: str, owner: str, ttl: float) -> Lease | None:
-    """Take the lease if it is free or has lapsed."""
-    taken = db.execute(_CLAIM, (owner, now + int(ttl * 1e6), now, run, now)).rowcount
+def claim(
+    db: sqlite3.Connection, now: int, run: str, owner: str, ttl: float, over: int | None
+) -> Lease | None:
+    """Take the lease if it is free, has lapsed, or has the fence `over`."""
+    taken = db.execute(_CLAIM, (owner, now + int(ttl * 1e6), now, run, now, over)).rowcount
     row = db.execute("select fence, attempts from run where run = ?", (run,)).fetchone()
     if row is None:
         raise writes.unknown_run(run)
@@ -158,9 +161,9 @@ def renew(
     )
 
 
-def release(db: sqlite3.Connection, _now: int, lease: Lease) -> None:
+def release(db: sqlite3.Connection, _now: int, lease: Lease, *, counted: bool) -> None:
     """Give the lease back, if it is still the current one."""
-    db.execute(_RELEASE, (lease.run, lease.fence))
+    db.execute(_RELEASE, (not counted, lease.run, lease.fence))
 
 
 def park(db: sqlite3.Connection, _now: int, lease: Lease, wake_at: int | None) -> bool:
@@ -309,7 +312,12 @@ def _insert(db: sqlite3.Connection, run: str, records: Sequence[Record]) -> None
 
 
 def _settle(db: sqlite3.Connection, now: int, run: str, write: Write, seq: int) -> None:
-    """Take signals, queue deliveries, note those done. Bodies go: the journal has them now."""
+    """Keep blobs, take signals, queue deliveries, note those done.
+
+    Bodies of what is settled go: the journal has them now.
+    """
+    for blob in write.blobs:
+        keep_blob(db, now, hashlib.sha256(blob).digest(), bytes(blob))
     for signal_id in write.taken:
         taken = db.execute(
             "update inbox set taken_seq = ?, body = null "

@@ -153,6 +153,9 @@ TABLE_KEYS: Final[dict[str, _Check]] = {
 }
 
 
+_VALUES: Final = ("default", "output")
+
+
 class _Reader:
     """Collects problems while values are taken out of plain data."""
 
@@ -206,7 +209,7 @@ def read_table(data: Mapping[str, JSON]) -> Table:
     """Read the plain form. See `Table.from_dict`."""
     reader = _Reader()
     try:
-        plain = ingest(data, where="table").value
+        plain = _as_written(data, ingest(data, where="table").value)
     except ValueRefused as error:
         reader.say("not-json", "table", str(error))
         plain = {}
@@ -240,6 +243,22 @@ def read_table(data: Mapping[str, JSON]) -> Table:
     values["signals"] = _signals(reader, found.get("signals", {}))
     refuse(f"table {found.get('name', '?')!r}", reader.problems)
     return Table(**values)
+
+
+def _as_written(data: Any, plain: JSON) -> JSON:
+    """Give canonical data its author's order of keys again: states and definitions have one.
+
+    Values of a run (`default`) and of a prompt (`output`) stay canonical, as stored ones are.
+    """
+    if isinstance(data, Mapping):
+        clean = {key: ingest(key).value for key in data}
+        return {
+            name: plain[name] if name in _VALUES else _as_written(data[key], plain[name])
+            for key, name in clean.items()
+        }
+    if isinstance(data, list | tuple):
+        return [_as_written(*pair) for pair in zip(data, plain, strict=True)]
+    return plain
 
 
 def _limits(reader: _Reader, data: Any) -> Limits | None:

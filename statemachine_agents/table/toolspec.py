@@ -8,7 +8,7 @@ Not here: the functions (`tools.decorator`), how a table uses a tool (`table.mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -30,6 +30,10 @@ TOOL_NAME: Final = r"[a-zA-Z0-9_-]{1,128}"
 """What the Messages API accepts as a tool name. Source: claude-api.md section 3."""
 
 
+def _kinds(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 @attrs.frozen
 class Retry:
     """Call again after an `.error` of one of these kinds, inside the same call.
@@ -46,7 +50,7 @@ class Retry:
     )
     delay: float = attrs.field(default=0.5, converter=float, validator=attrs.validators.ge(0))
     backoff: float = attrs.field(default=2.0, converter=float, validator=attrs.validators.ge(1))
-    on: tuple[str, ...] = attrs.field(default=("busy", "timeout", "open"), converter=tuple)
+    on: tuple[str, ...] = attrs.field(default=("busy", "timeout", "open"), converter=_kinds)
 
     def wait(self, attempt: int) -> float:
         """Return the seconds to wait before attempt number `attempt` (2 is the first retry)."""

@@ -80,12 +80,18 @@ class Say:
 
 @attrs.frozen(kw_only=True)
 class StartChild:
-    """Run a child workflow to its end; answer with `ChildEnded`."""
+    """Run a child workflow to its end; answer with `ChildEnded`.
+
+    `root` is the run at the top of the tree; `over` says that the parent has ended without this
+    child, which is then asked to stop.
+    """
 
     id: str
     child: str
     workflow: str
     input: Mapping[str, JSON]
+    root: str = ""
+    over: bool = False
 
 
 @attrs.frozen(kw_only=True)

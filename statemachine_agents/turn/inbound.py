@@ -2,7 +2,7 @@
 
 Rules.  1. A signal that does not fit (an approval nobody asked for, altered arguments, a call that
 is not in doubt) is answered with the reason and leaves no record.  2. What a person writes is data:
-redacted, made canonical, bounded.
+redacted and made canonical once, by `cleaned`, before it is put into the inbox; bounded here.
 Not here: waking the run (`driver`), what the record leads to (`journal`).
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from statemachine_agents.errors import ValueRefused
 from statemachine_agents.journal.records import Draft
@@ -19,13 +19,46 @@ from statemachine_agents.turn.ports import Signal
 from statemachine_agents.values import JSON, MAX_BODY, Redactor, dumps, ingest
 
 
-def inbound(s: Standing, signal: Signal, redact: Redactor) -> Draft | str:
+MAX_NOTE: Final = 4000
+"""Characters of what a person notes beside an answer."""
+
+_PERSONAL: Final[Mapping[str, str]] = {
+    "by": "message",
+    "reason": "message",
+    "note": "message",
+    "text": "message",
+    "done": "resolution",
+}
+"""Field of a signal's body that a person fills -> kind it is redacted as."""
+
+
+def cleaned(name: str, body: Mapping[str, Any], redact: Redactor) -> dict[str, JSON]:
+    """Return a signal's body as it may be written into the inbox.
+
+    Args:
+        name: of the signal.
+        body: what a person gave.
+        redact: applied to a message as a whole, else to every text and value of a person.
+
+    Raises:
+        ValueRefused: says what cannot be written.
+    """
+    if name == "message":
+        whole = ingest(redact("message", dict(body)), where="message").value
+        return whole if isinstance(whole, dict) else {"text": whole}
+    out: dict[str, JSON] = {}
+    for field, value in body.items():
+        kind = _PERSONAL.get(field)
+        out[field] = ingest(value if kind is None else redact(kind, value), where=field).value
+    return out
+
+
+def inbound(s: Standing, signal: Signal) -> Draft | str:
     """Return the record a signal leads to, or why it is not accepted.
 
     Args:
         s: where the run stands.
-        signal: name and body.
-        redact: applied to texts of people.
+        signal: name and body, see `cleaned`.
     """
     body = signal.body if isinstance(signal.body, Mapping) else {}
     if s.ended is not None:
@@ -33,34 +66,34 @@ def inbound(s: Standing, signal: Signal, redact: Redactor) -> Draft | str:
     try:
         match signal.name:
             case "message":
-                return _message(signal, body, redact)
+                return _message(signal, body)
             case "approval":
-                return _approval(s, body, redact)
+                return _approval(s, body)
             case "resolution":
-                return _resolution(s, body, redact)
+                return _resolution(s, body)
             case "cancel":
-                return Draft("cancel_asked", _said(body, redact, "by", "reason"))
+                return Draft("cancel_asked", _said(body, "by", "reason"))
             case "resume":
-                return Draft("run_resumed", _said(body, redact, "by", "reason"))
+                return Draft("run_resumed", _said(body, "by", "reason"))
             case "timer":
                 return _timer(s)
             case "child":
-                return _child(s, body, redact)
+                return _child(s, body)
     except ValueRefused as refused:
         return str(refused)
     return f"run {s.run}: no signal is named {signal.name!r}"
 
 
-def _said(body: Mapping[str, Any], redact: Redactor, *names: str) -> dict[str, JSON]:
-    out: dict[str, JSON] = {}
-    for name in names:
-        if body.get(name) is not None:
-            out[name] = ingest(redact("message", str(body[name])[:4000]), where=name).value
-    return out
+def _said(body: Mapping[str, Any], *names: str) -> dict[str, JSON]:
+    return {
+        name: ingest(str(body[name])[:MAX_NOTE], where=name).value
+        for name in names
+        if body.get(name) is not None
+    }
 
 
-def _message(signal: Signal, body: Mapping[str, Any], redact: Redactor) -> Draft | str:
-    clean = ingest(redact("message", dict(body)), where="message").value
+def _message(signal: Signal, body: Mapping[str, Any]) -> Draft | str:
+    clean = ingest(body, where="message").value
     if not isinstance(clean.get("text"), str):
         return "a message needs a text"
     if len(dumps(clean)) > MAX_BODY:
@@ -68,12 +101,12 @@ def _message(signal: Signal, body: Mapping[str, Any], redact: Redactor) -> Draft
     return Draft("message_received", {**clean, "id": signal.id})
 
 
-def _approval(s: Standing, body: Mapping[str, Any], redact: Redactor) -> Draft | str:
+def _approval(s: Standing, body: Mapping[str, Any]) -> Draft | str:
     wanted = body.get("approval")
     granted = body.get("granted")
     if not isinstance(granted, bool):
         return "an approval is granted: true or false"
-    note = {"by": str(body.get("by") or ""), **_said(body, redact, "note")}
+    note = {"by": str(body.get("by") or ""), **_said(body, "note")}
     question = s.question
     if question is not None and wanted in (None, question["approval"]):
         record = {"approval": question["approval"], "no": None, "granted": granted, **note}
@@ -98,18 +131,21 @@ def _approval(s: Standing, body: Mapping[str, Any], redact: Redactor) -> Draft |
     return f"run {s.run}: nothing waits for the approval {wanted or ''}".rstrip()
 
 
-def _resolution(s: Standing, body: Mapping[str, Any], redact: Redactor) -> Draft | str:
+def _resolution(s: Standing, body: Mapping[str, Any]) -> Draft | str:
     wanted = body.get("call")
     doubts = [call for call in s.doubts if wanted in (None, call.no)]
     if not doubts:
         return f"run {s.run}: no call {wanted or ''} is in doubt".replace("  ", " ")
+    if len(doubts) > 1:
+        found = ", ".join(f"{call.no} ({call.tool})" for call in doubts)
+        return f"run {s.run}: several calls are in doubt, name one of {found}"
     call = doubts[0]
     record: dict[str, JSON] = {"no": call.no, "then": "closed", "who": str(body.get("by") or "")}
     if body.get("not_done"):
         text = str(body.get("text") or "a person found that it was not done")
-        record |= {"by": "person", "verdict": "not_done", "text": text[:4000]}
+        record |= {"by": "person", "verdict": "not_done", "text": text[:MAX_NOTE]}
     else:
-        value = ingest(redact("resolution", body.get("done")), where="done").value
+        value = ingest(body.get("done"), where="done").value
         record |= {"by": "person", "verdict": "done", "value": value}
     return Draft("call_resolved", record)
 
@@ -120,11 +156,11 @@ def _timer(s: Standing) -> Draft | str:
     return Draft("timer_fired", {"visit": s.timer["visit"], "due": s.timer["due"]})
 
 
-def _child(s: Standing, body: Mapping[str, Any], redact: Redactor) -> Draft | str:
+def _child(s: Standing, body: Mapping[str, Any]) -> Draft | str:
     child = s.children.get(str(body.get("child")))
     if child is None or child.ended:
         return f"run {s.run}: no child {body.get('child')!r} is running"
-    value = ingest(redact("result", body.get("value")), where="value").value
+    value = ingest(body.get("value"), where="value").value
     return Draft(
         "child_ended",
         {

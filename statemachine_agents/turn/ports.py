@@ -158,7 +158,7 @@ class Lease:
     fence: int
     owner: str
     attempts: int
-    """Claims at this head seq without an append since, this one included; 3 means poison."""
+    """Claims at this head without an append since, this one included; over 3 means poison."""
 
 
 @attrs.frozen
@@ -189,7 +189,11 @@ class HeadRow:
 
 @attrs.frozen(kw_only=True)
 class RunRow:
-    """One run as a list shows it."""
+    """One run as a list shows it.
+
+    `owner` holds the lease until `lease_until` (UTC microseconds of the store's clock; None: the
+    run is free). A lease that has lapsed still names its owner.
+    """
 
     run: str
     workflow: str
@@ -200,6 +204,8 @@ class RunRow:
     reason: str
     seq: int
     fence: int
+    owner: str
+    lease_until: int | None
     attempts: int
     wake_at: int | None
     request_id: str | None
@@ -234,6 +240,7 @@ class Write:
         taken: ids of inbox signals that these records journal.
         outbox: deliveries these records queue.
         delivered: (seq, n) of deliveries these records report as sent.
+        blobs: bodies too large for a record, which these records name by hash.
     """
 
     records: Sequence[Record]
@@ -241,6 +248,7 @@ class Write:
     taken: tuple[str, ...] = ()
     outbox: tuple[Delivery, ...] = ()
     delivered: tuple[tuple[int, int], ...] = ()
+    blobs: tuple[bytes, ...] = ()
 
 
 class Store(Protocol):
@@ -266,17 +274,24 @@ class Store(Protocol):
             The run id, and whether it is new: a known `request_id` gives the earlier run.
         """
 
-    async def claim(self, run: str, owner: str, ttl: float) -> Lease | None:
+    async def claim(
+        self, run: str, owner: str, ttl: float, *, over: int | None = None
+    ) -> Lease | None:
         """Take the lease for `ttl` seconds of the store's clock, fence + 1; None when it is held.
 
-        Raises UnknownRun. An ended run can be claimed (replies may still have to go out).
+        A lease that still stands is taken too if its fence is `over`: the caller knows that its
+        owner is dead. Raises UnknownRun. An ended run can be claimed (replies may still have to go
+        out).
         """
 
     async def renew(self, leases: Iterable[Lease], ttl: float) -> tuple[Lease, ...]:
         """Extend the leases that are still ours; return those."""
 
-    async def release(self, lease: Lease) -> None:
-        """Give the lease back: `running` becomes `ready`; other phases stay."""
+    async def release(self, lease: Lease, *, counted: bool = True) -> None:
+        """Give the lease back: `running` becomes `ready`; other phases stay.
+
+        Unless `counted`, this claim is taken off `attempts`: it ended in order.
+        """
 
     async def append(self, lease: Lease, write: Write) -> bool:
         """Write atomically if the fence is current.
@@ -301,6 +316,7 @@ class Store(Protocol):
         """Give the run up until a signal or `wake_at`; False when the inbox is not empty.
 
         Looking and parking are one transaction, so no wake-up is lost. When False the lease stays.
+        A run that was parked has come to rest, so its `attempts` begin anew.
         """
 
     async def signal(self, run: str, signal_id: str, name: str, body: JSON, at: int) -> bool:

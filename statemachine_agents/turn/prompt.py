@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import attrs
 
-from statemachine_agents.errors import EvaluationError
+from statemachine_agents.journal.drafts import filled_in
 from statemachine_agents.journal.standing import Standing
 from statemachine_agents.kernel.step import STARTED
 from statemachine_agents.kernel.workflow import Workflow
@@ -142,12 +142,7 @@ def compose(s: Standing, body: Mapping[str, Any], layout: Layout) -> Addition:
     snapshot = s.snap()
     state = s.workflow.state(snapshot.state)
     transcript = s.transcript(body["agent"])
-    opens = (
-        transcript.epoch == 0
-        or transcript.model != layout.model
-        or s.window_overrun
-        or body["agent"] in s.fresh
-    )
+    opens = transcript.epoch == 0 or transcript.model != layout.model or body["agent"] in s.fresh
     epoch = transcript.epoch + 1 if opens else transcript.epoch
     before = {} if opens else transcript.shown
     context = snapshot.context
@@ -158,7 +153,9 @@ def compose(s: Standing, body: Mapping[str, Any], layout: Layout) -> Addition:
         if name not in before
         or (before[name] is not context[name] and before[name] != context[name])
     }
-    silent = not (opens or changed or body.get("results") or body.get("heard") or s.nudge)
+    said = s.said[transcript.said :]
+    told = body.get("results") or body.get("heard")
+    silent = not (opens or changed or told or said or s.nudge or s.belated)
     repeats = s.asked_state == snapshot.state and transcript.last_role != "assistant"
     if silent and (s.again or repeats):
         return Addition((), (), epoch, layout.model)
@@ -174,16 +171,18 @@ def compose(s: Standing, body: Mapping[str, Any], layout: Layout) -> Addition:
             }
     if changed:
         data["facts"] = changed
-    said = s.said[transcript.said :]
     if said:
         data["you_said"] = list(said)
+    if s.belated:
+        data["known_now"] = list(s.belated)
+    if s.complaint:
+        data["faults"] = s.complaint
     if state.ask and templates.has_holes(state.ask):
-        data["instruction"] = _rendered(state.ask, context)
+        data["instruction"] = filled_in(state.ask, s.public())
     if data:
         blocks.append({"role": "user", "text": dumps(data).decode()})
     nudge = s.nudge
-    told = blocks or body.get("results") or body.get("heard")
-    if transcript.last_role == "assistant" and not opens and not told:
+    if transcript.last_role == "assistant" and not (opens or blocks or told):
         # A system message must follow a user message, so here we speak in that role ourselves.
         blocks.append({"role": "user", "text": nudge or "Continue with the procedure."})
         nudge = ""
@@ -215,13 +214,11 @@ def _note(s: Standing, state: State, body: Mapping[str, Any], nudge: str) -> str
 
 
 def _lost(s: Standing, agent: str) -> list[JSON]:
-    """Return results that had not been told when the old epoch was given up."""
-    owed = [no for no, _ in s.transcript(agent).owed if no in s.results]
-    return [s.results[no]["content"] for no in owed]
-
-
-def _rendered(text: str, context: Mapping[str, JSON]) -> str:
-    try:
-        return templates.render(text, context)
-    except EvaluationError as error:
-        return f"({error})"
+    """Return results nobody has answered yet when the old epoch is given up."""
+    transcript = s.transcript(agent)
+    found = [s.results[no]["content"] for no, _ in transcript.owed if no in s.results]
+    if transcript.last_role != "assistant":  # they were told, but what came back was no reply
+        asked = [message for message in transcript.messages if message["role"] == "user"][-1:]
+        blocks = [block for message in asked for block in message["content"]]
+        found += [block["content"] for block in blocks if block["type"] == "tool_result"]
+    return found

@@ -29,7 +29,15 @@ from statemachine_agents.turn.inbound import inbound
 from statemachine_agents.turn.ports import Layout, ModelReply, ModelRequest, Signal
 from statemachine_agents.turn.prompt import compose, head_of
 from statemachine_agents.turn.recovery import after_check, after_doubt, recover_at
-from statemachine_agents.values import JSON, Redactor, ingest, keep_all, parse
+from statemachine_agents.values import (
+    JSON,
+    MAX_BLOB,
+    Redactor,
+    dumps,
+    ingest,
+    keep_all,
+    parse,
+)
 
 MAX_DETAIL = 16_000
 """Characters of a traceback kept in the journal."""
@@ -191,7 +199,7 @@ class Run:
 
     def _effects(self) -> Iterable[fx.Effect]:
         s = self.standing
-        for reply in s.replies.values():
+        for reply in list(s.replies.values())[:1]:  # one by one, so they arrive in order
             yield fx.Say(
                 id=f"say:{reply['id']}",
                 reply_id=reply["id"],
@@ -211,13 +219,15 @@ class Run:
                     child=child.run,
                     workflow=child.workflow,
                     input=child.input,
+                    root=s.root,
+                    over=s.snap().ended,
                 )
         if s.ended is not None:
             yield fx.End(id="end", outcome=self.outcome)
         elif s.quarantined or s.parked is not None:
             parked = s.parked or {}
             waiting = tuple(parked.get("waiting", ("operator",)))
-            until = None if s.timer is None else s.timer["due"]
+            until = None if s.timer is None or s.quarantined else s.timer["due"]
             yield fx.Wait(
                 id=f"wait:{s.head.seq}",
                 waiting=waiting,
@@ -298,7 +308,8 @@ class Run:
             An empty text, or why a signal was not accepted (nothing is recorded then).
         """
         if isinstance(fact, Signal):
-            draft = inbound(self.standing, fact, self.settings.redact)
+            # Whoever puts a signal into the inbox has redacted it: that is written already.
+            draft = inbound(self.standing, fact)
             if isinstance(draft, str):
                 return draft
             self._add(draft, at)
@@ -329,7 +340,7 @@ class Run:
                 then = after_doubt(self._spec(call), call, at)
                 body = {"no": no, "attempt": call.attempt, "why": why, "then": then}
                 if detail:
-                    body["detail"] = self._clean("error", detail[-MAX_DETAIL:])
+                    body["detail"] = self._detail(detail)
                 return Draft("call_doubted", body)
             case fx.Checked(no, verdict, value, detail):
                 return self._checked(no, verdict, value, detail)
@@ -354,9 +365,7 @@ class Run:
         call = self.standing.call(no)
         base: dict[str, JSON] = {"no": no, "attempt": call.attempt}
         try:
-            return Draft(
-                "call_returned", {**base, "ok": True, "value": self._clean("result", value)}
-            )
+            return Draft("call_returned", {**base, "ok": True, "value": self._sized(value)})
         except ValueRefused as refused:
             if call.effect == "read":
                 error = {"kind": "result", "text": str(refused)}
@@ -365,6 +374,22 @@ class Run:
             return Draft(
                 "call_doubted", {**base, "why": "result", "detail": str(refused), "then": "person"}
             )
+
+    def _sized(self, value: JSON) -> JSON:
+        """Return a result as it can be written down.
+
+        Raises:
+            ValueRefused: it cannot, or is larger than any record may be.
+        """
+        clean = self._clean("result", value)
+        size = len(dumps(clean))
+        if size > MAX_BLOB - MAX_DETAIL:
+            raise ValueRefused(f"result: {size} bytes; the cap is {MAX_BLOB - MAX_DETAIL}")
+        return clean
+
+    def _detail(self, text: str) -> JSON:
+        """Redact a traceback whole, then keep its end: half a secret is not recognised as one."""
+        return str(self._clean("error", text))[-MAX_DETAIL:]
 
     def _failed(self, fact: fx.Failed) -> Draft:
         call = self.standing.call(fact.no)
@@ -379,7 +404,7 @@ class Run:
             "error": error,
         }
         if fact.detail:
-            body["detail"] = self._clean("error", fact.detail[-MAX_DETAIL:])
+            body["detail"] = self._detail(fact.detail)
         retry = self._spec(call).retry
         if retry is not None and fact.kind in retry.on and call.attempt < retry.attempts:
             body["again"] = True
@@ -388,12 +413,18 @@ class Run:
     def _checked(self, no: int, verdict: str, value: JSON, detail: str) -> Draft:
         call = self.standing.call(no)
         self._inherited.pop(no, None)
+        found: JSON = None
+        if verdict == "done":
+            try:
+                found = self._sized(value)
+            except ValueRefused as refused:
+                verdict, detail = "unknown", str(refused)
         then = after_check(call, verdict)
         body: dict[str, JSON] = {"no": no, "by": "verifier", "verdict": verdict, "then": then}
         if verdict == "done":
-            body["value"] = self._clean("result", value)
+            body["value"] = found
         if detail:
-            body["detail"] = self._clean("error", detail[-MAX_DETAIL:])
+            body["detail"] = self._detail(detail)
         return Draft("call_resolved", body)
 
     def _replied(self, reply: ModelReply) -> dict[str, JSON]:

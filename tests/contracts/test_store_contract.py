@@ -20,6 +20,7 @@ from statemachine_agents.journal.records import Draft, Head, blob_of, seal, veri
 from statemachine_agents.stores.memory import MemoryStore
 from statemachine_agents.stores.sqlite import SQLiteStore
 from statemachine_agents.turn.ports import Delivery, HeadRow, Lease, RunRow, Signal, Write
+from statemachine_agents.values import sha256
 
 DEFINITION = "ab" * 32
 PAST, FUTURE = 1, 4_000_000_000_000_000
@@ -165,6 +166,8 @@ def test_a_created_run_has_its_row_and_no_lease(make):
             reason="why",
             seq=2,
             fence=0,
+            owner="",
+            lease_until=None,
             attempts=0,
             wake_at=None,
             request_id="req-1",
@@ -261,6 +264,50 @@ def test_a_lapsed_lease_can_be_taken_over(make):
             await store.append(old, author.write())
         assert caught.value.facts == {"run": "run-1", "fence": 2, "expected": 1, "seq": 1}
         assert len(await store.read("run-1")) == 1
+
+    go(make, body)
+
+
+def test_a_standing_lease_can_be_taken_over_its_fence(make):
+    """Whoever knows that the owner is dead names its fence; any other fence does not help."""
+
+    async def body(store):
+        _, lease = await begun(store)
+        for over in (None, 0, 2, -1):
+            assert await store.claim("run-1", "worker-2", LONG, over=over) is None
+        taken = await store.claim("run-1", "worker-2", LONG, over=lease.fence)
+        assert taken == Lease("run-1", 2, "worker-2", 2)
+        assert (await store.row("run-1")).owner == "worker-2"
+        assert await store.claim("run-1", "worker-3", LONG, over=lease.fence) is None
+        assert await store.renew([lease, taken], LONG) == (taken,)
+        await store.release(taken)
+        free = await store.claim("run-1", "worker-3", LONG, over=7)
+        assert free.fence == 3
+
+    go(make, body)
+
+
+def test_the_row_names_the_owner_and_until_when(make):
+    """Owner and end of the lease, in UTC microseconds; a free run shows neither."""
+
+    async def body(store):
+        _, lease = await begun(store)
+        row = await store.row("run-1")
+        assert row.owner == "worker-1"
+        first = row.lease_until
+        assert 590e6 < first - row.created_at < 660e6
+        await store.renew([lease], 2 * LONG)
+        assert (await store.row("run-1")).lease_until > first + 500e6
+        await store.release(lease)
+        row = await store.row("run-1")
+        assert (row.owner, row.lease_until) == ("", None)
+        lease = await store.claim("run-1", "worker-2", LAPSED)
+        row = await store.row("run-1")
+        assert row.owner == "worker-2"
+        assert first - LONG * 1e6 <= row.lease_until < first
+        assert await store.park(lease, None)
+        row = await store.row("run-1")
+        assert (row.owner, row.lease_until) == ("", None)
 
     go(make, body)
 
@@ -367,6 +414,26 @@ def test_attempts_count_claims_since_the_last_record(make):
     go(make, body)
 
 
+def test_claims_that_ended_in_order_are_not_counted(make):
+    """Parking clears the count; a release can take its own claim off it, once."""
+
+    async def body(store):
+        _, lease = await begun(store)
+        await store.release(lease)
+        assert (await store.row("run-1")).attempts == 1
+        lease = await store.claim("run-1", "worker-1", LONG)
+        assert lease.attempts == 2
+        await store.release(lease, counted=False)
+        await store.release(lease, counted=False)
+        assert (await store.row("run-1")).attempts == 1
+        lease = await store.claim("run-1", "worker-1", LONG)
+        assert await store.park(lease, None)
+        await store.release(lease, counted=False)
+        assert (await store.row("run-1")).attempts == 0
+
+    go(make, body)
+
+
 # ------------------------------------------------------------------------------------------- append
 
 
@@ -458,6 +525,30 @@ def test_a_record_whose_body_is_a_blob_names_it(make):
         assert len(blob_of(kept)) == 64
         assert kept == write.records[0]
         assert verify_chain(await store.read("run-1")) == author.head
+
+    go(make, body)
+
+
+def test_a_write_keeps_the_blobs_its_records_name(make):
+    """Blobs of a write, also of the first one and of a transaction, are there with its records."""
+
+    async def body(store):
+        author = Author()
+        first, second, third, fourth = (bytes([n]) * 300_000 for n in range(4))
+        write = attrs.evolve(author.write(kind="run_started", phase="ready"), blobs=(first,))
+        await store.create(write, workflow="refund")
+        lease = await store.claim("run-1", "worker-1", LONG)
+        await store.append(lease, attrs.evolve(author.write(fence=1), blobs=(second, second)))
+        await store.transact(
+            lease, lambda _: attrs.evolve(author.write(fence=1), blobs=(first, third))
+        )
+        for data in (first, second, third):
+            assert await store.blob(sha256(data)) == data
+        stale = attrs.evolve(author.write(fence=0), blobs=(fourth,))
+        with pytest.raises(Fenced):
+            await store.append(Lease("run-1", 0, "worker-0", 1), stale)
+        with pytest.raises(StoreError, match="not in this store"):
+            await store.blob(sha256(fourth))
 
     go(make, body)
 
@@ -1394,6 +1485,7 @@ class Workers(RuleBasedStateMachine):
         self.rids = [author.written[0].rid]
         self.head = author.head
         self.fence = self.attempts = self.made = self.sent = 0
+        self.standing = False  # a lease is noted, lapsed or not
         self.held = False
         self.phase = "ready"
         self.waiting = []
@@ -1407,16 +1499,19 @@ class Workers(RuleBasedStateMachine):
     def current(self, who):
         return who in self.leases and self.leases[who].fence == self.fence
 
-    @rule(who=st.sampled_from("ab"), ttl=st.sampled_from([LONG, LAPSED]))
-    def claim(self, who, ttl):
-        lease = self.do(self.store.claim("run-1", who, ttl))
-        assert (lease is None) == self.held
+    @rule(who=st.sampled_from("ab"), ttl=st.sampled_from([LONG, LAPSED]), over=st.integers(-2, 0))
+    def claim(self, who, ttl, over):
+        """Claim, sometimes over a fence that is the current one or was."""
+        named = None if over == -2 else self.fence + over
+        lease = self.do(self.store.claim("run-1", who, ttl, over=named))
+        assert (lease is None) == (self.held and over != 0)
         if lease is not None:
             self.fence += 1
             self.attempts += 1
             assert lease == Lease("run-1", self.fence, who, self.attempts)
             self.leases[who], self.seen[who] = lease, self.head
             self.held = ttl == LONG
+            self.standing = True
             self.phase = "running"
 
     @rule(who=st.sampled_from("ab"), count=st.integers(0, 3), take=st.booleans())
@@ -1460,12 +1555,14 @@ class Workers(RuleBasedStateMachine):
         self.seen[who] = Head(last.seq, last.hash)
         assert self.seen[who] == self.head
 
-    @rule(who=st.sampled_from("ab"))
-    def release(self, who):
+    @rule(who=st.sampled_from("ab"), counted=st.booleans())
+    def release(self, who, counted):
         if who in self.leases:
-            self.do(self.store.release(self.leases[who]))
+            self.do(self.store.release(self.leases[who], counted=counted))
             if self.current(who):
-                self.held = False
+                if self.standing and not counted:
+                    self.attempts = max(self.attempts - 1, 0)
+                self.held = self.standing = False
                 self.phase = "ready" if self.phase == "running" else self.phase
 
     @rule(who=st.sampled_from("ab"))
@@ -1481,6 +1578,7 @@ class Workers(RuleBasedStateMachine):
         assert parked == (not self.waiting)
         if parked:
             self.held, self.phase = False, "waiting"
+            self.standing, self.attempts = False, 0
 
     @rule()
     def signal(self):
@@ -1496,6 +1594,7 @@ class Workers(RuleBasedStateMachine):
         row = self.do(self.store.row("run-1"))
         assert (row.seq, row.fence, row.attempts) == (self.head.seq, self.fence, self.attempts)
         assert row.phase == self.phase
+        assert (row.lease_until is not None) == bool(row.owner) == self.standing
         assert [signal.id for signal in self.do(self.store.inbox("run-1"))] == self.waiting
         advance = not self.held and (self.phase != "waiting" or bool(self.waiting))
         assert (self.do(self.store.due()) == ["run-1"]) == advance

@@ -19,7 +19,7 @@ _ID = r"[A-Za-z_][A-Za-z0-9_]*"
 _TEXT = r"(?:[A-Za-z0-9 _.,()=+*/'&!?|\[\]-]|#[0-9]+;)*"
 _NODE = rf"(?:{_ID}|\[\*\])"
 MERMAID = re.compile(
-    rf"stateDiagram-v2|    (?:%% {_TEXT}|state \"{_TEXT}\" as {_ID}"
+    rf"stateDiagram-v2|    (?:%% (?:group {_TEXT}: )?{_TEXT}|state \"{_TEXT}\" as {_ID}"
     rf"|{_NODE} --> {_NODE}(?: : {_TEXT})?|note right of {_ID}|    {_TEXT}|end note"
     rf"|classDef {_ID} [a-z#0-9:,-]+|class {_ID}(?:,{_ID})* {_ID})"
 )
@@ -160,6 +160,21 @@ def test_the_transitions_as_markdown():
     assert "| *(note)* | `seen.count = visits.sorting`<br>`seen.last = result` |" in (
         markdown(everything())
     )
+
+
+def test_a_table_with_problems_can_be_drawn():
+    """What leads nowhere is left out, so a picture can help to find it."""
+    rows = [Transition("a", "model.done", "gone"), Transition("a", "model.refused", "end")]
+    states = [State("a", ask="x"), State("end", final="sucess")]
+    table = Table(
+        name="t", initial="lost", states=states, transitions=rows, groups={"g": ["gone", "a"]}
+    )
+    text = mermaid(table, ["gone"])
+    assert "gone" not in text.replace("%% group g: gone, a", "")
+    assert "[*] --> " not in text
+    assert '"gone"' not in dot(table, ["gone"])
+    assert '"" ->' not in dot(table)
+    assert '"a" -> "end"' in dot(table)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -49,6 +49,11 @@ def test_the_verb_is_what_is_set(state: State, verbs: tuple[str, ...], verb: str
     assert state.verb == verb
 
 
+def test_no_names_may_be_written_as_none():
+    """`tools=None` is the same as leaving it out."""
+    assert State("a", ask="x", tools=None, shows=None) == State("a", ask="x")
+
+
 def test_values_are_frozen():
     """Nothing an author wrote changes later."""
     for value in (State("a"), Transition("a", "b.ok"), Use(), Limits(), Key(type="any"), refund()):

@@ -138,6 +138,18 @@ def test_single_names_are_written_as_text(state: State, plain: dict[str, Any]):
     assert Table.from_dict(table.to_dict()) == table
 
 
+def test_the_authors_order_is_kept():
+    """States, definitions and the rest stay in the order of the file, though values are sorted."""
+    plain = {
+        **SOUND,
+        "states": {"b": {"final": "success"}, "a": {"ask": "x"}},
+        "define": {"z": "1", "y": "z"},
+    }
+    table = Table.from_dict(plain)
+    assert list(table.states) == ["b", "a"]
+    assert list(table.define) == ["z", "y"]
+
+
 def test_lone_surrogates_are_repaired_on_the_way_in():
     """A table's text is journaled, so it must be text that can be written."""
     table = Table.from_dict({**SOUND, "instructions": "a\ud800b"})

@@ -177,6 +177,12 @@ def test_the_line_of_a_place(where: str, needle: str):
     assert needle in lines[line_of(EVERYTHING_TOML, where) - 1]
 
 
+def test_lists_in_lists_have_lines():
+    """Comments between rows are not counted as rows."""
+    text = 'a = [\n  # first\n  [1, 2],\n  # second\n  [3],\n]\n"b.c" = 1\n'
+    assert [line_of(text, where) for where in ("a[0][1]", "a[1][0]")] == [3, 5]
+
+
 def test_dotted_keys_have_lines():
     """`fetch_order.bind = ...` answers for `tools.fetch_order` too; what is nowhere is line 0."""
     lines = REFUND_TOML.splitlines()

@@ -1,1 +1,0 @@
-"""Doorbells that wake runs."""
