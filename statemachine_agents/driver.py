@@ -22,6 +22,7 @@ from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.moments import Moment, Observer
 from statemachine_agents.stores.memory import MemoryStore
 from statemachine_agents.system import SystemClock, SystemEntropy
+from statemachine_agents.turn.inbound import cleaned, inbound
 from statemachine_agents.turn.ports import (
     Clock,
     Entropy,
@@ -146,7 +147,8 @@ class Driver:
         """
         run_id = await self._runs.create(self.workflow, inputs or {}, request_id=request_id)
         if message is not None:
-            await self.store.signal(run_id, "first", "message", {"text": message}, self.clock.now())
+            said = cleaned("message", {"text": message}, self._settings.redact)
+            await self.store.signal(run_id, "first", "message", said, self.clock.now())
         self._runs.ring(run_id)
         return await self.result(run_id, timeout=timeout) if wait else run_id
 
@@ -373,14 +375,13 @@ class Driver:
         self, run_id: str, signal_id: str, name: str, body: dict[str, JSON], *, wait: bool
     ) -> Outcome:
         """Put a signal into the inbox and ring; refuse what the run would refuse."""
-        from statemachine_agents.turn.inbound import inbound
-
         run = await self.load(run_id)
         at = self.clock.now()
-        refusal = inbound(run.standing, Signal(run_id, signal_id, name, body, at), keep_all)
+        clean = cleaned(name, body, self._settings.redact)
+        refusal = inbound(run.standing, Signal(run_id, signal_id, name, clean, at))
         if isinstance(refusal, str):
             raise UsageError(refusal, run=run_id)
-        await self.store.signal(run_id, signal_id, name, body, at)
+        await self.store.signal(run_id, signal_id, name, clean, at)
         self._runs.last.pop(run_id, None)
         self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome

@@ -30,10 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return call(arguments)
     code = enter()
-    if any(not each.daemon for each in threading.enumerate() if each is not threading.main_thread()):
+    if _somebody_works():
         # A tool that was given up may sit in its thread for minutes, and Python would wait for it.
         # Whatever it still does is in doubt in the journal, and recovery asks what became of it.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _somebody_works() -> bool:
+    """Whether threads that Python would wait for are still at work after a moment."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join(timeout=0.5)
+            if thread.is_alive():
+                return True
+    return False

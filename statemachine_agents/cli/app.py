@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App
 
 from statemachine_agents import __version__
 
@@ -44,7 +44,7 @@ be), 1 errors, 2 something could not be read.""",
 Calls no model and no tool, and needs neither the workflow's code nor the shop. Exit codes: 0 every
 record is identical, 1 the first difference is printed.""",
     "approve": "\nA yes is a yes to these very arguments: pass --digest to be sure of it.",
-    "resolve": "\nExample: sma resolve r-1f3a --done '{\"credit_id\": \"cr-A1\"}'",
+    "resolve": '\nExample: sma resolve r-1f3a --done \'{"credit_id": "cr-A1"}\'',
 }
 
 _HELP: Final = """State machines for LLM agents: run workflows, look at runs, replay them.
@@ -103,6 +103,3 @@ def enter() -> int:
             # A terminal that cannot show a character is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     return call(sys.argv[1:])
-
-
-__all__ = ["CycloptsError", "build", "call", "enter"]

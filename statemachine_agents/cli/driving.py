@@ -190,13 +190,15 @@ def resolve(
 def _found_out(done: str | None, *, not_done: bool) -> JSON:
     """Return the value of `--done`; exactly one of the two answers must be given."""
     if not_done == (done is not None):
-        raise UsageError("say either --done RESULT (what the tool would have returned) or --not-done")
+        raise UsageError(
+            "say either --done RESULT (what the tool would have returned) or --not-done"
+        )
     if done is None:
         return None
     try:
         return parse(done, where="--done")
     except ValueRefused as error:
-        msg = f'{error}; a text is written in quotes: --done \'"it is done"\''
+        msg = f"{error}; a text is written in quotes: --done '\"it is done\"'"
         raise UsageError(msg) from error
 
 

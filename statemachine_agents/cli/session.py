@@ -150,9 +150,7 @@ class Session:
         table = workflow.table
         name = f"{table.name}@{table.version}"
         self.paper.line(("run ", "dim"), (self.run_id, "bold"), f"  {name}", (f"  {label}", "dim"))
-        self.paper.object(
-            {"event": "run", "run_id": self.run_id, "workflow": name, "model": label}
-        )
+        self.paper.object({"event": "run", "run_id": self.run_id, "workflow": name, "model": label})
 
     async def _say_delay(self, driver: Driver) -> None:
         """Say that a dead process's call is looked into only after its deadline."""
@@ -187,7 +185,9 @@ class Session:
             msg = f"run {self.run_id} is being advanced by {holder}; let it, or stop it first"
             raise UsageError(msg, run=self.run_id, host=holder.host, pid=holder.pid)
         if holder is not None and not holder.gone:
-            self.paper.note(f"sent; run {self.run_id} is being advanced by {holder}, waiting for it")
+            self.paper.note(
+                f"sent; run {self.run_id} is being advanced by {holder}, waiting for it"
+            )
         while holder_of(store.path, self.run_id) is not None:
             if await free_if_gone(store, self.run_id) is not None:
                 return
@@ -202,5 +202,3 @@ def somebody(by: str | None) -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "somebody"
-
-

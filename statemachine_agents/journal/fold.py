@@ -192,7 +192,10 @@ def _approval_asked(s: Standing, body: Mapping[str, Any]) -> None:
         question=body.get("question", ""),
     )
     begun(s, body["no"])
-    s.begun += s.batch is None or body["no"] not in s.batch.order
+    if s.batch is None or body["no"] not in s.batch.order:
+        s.begun += 1
+    elif not s.workflow.bindings[body["tool"]].reads:
+        s.batch.effect_admitted = True  # it is the one other call of this reply
 
 
 def _approval_decided(s: Standing, body: Mapping[str, Any]) -> None:

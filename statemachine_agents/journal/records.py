@@ -10,6 +10,7 @@ Not here: what the records add up to (`journal.fold`), where they are kept (`sto
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -23,6 +24,9 @@ FORMAT: Final = 1
 
 BLOB: Final = "$blob"
 """Key of a body that was too large for a record: the hash of the real one."""
+
+RUN_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+"""What a run may be called: such ids need no escaping in a header, a file or a URL."""
 
 GENESIS: Final = "0" * 64
 """The hash before the first record of a run that is not a fork."""

@@ -233,7 +233,7 @@ class RuleSet:
         return None
 
     def owed(self, states: tuple[Mapping[str, Any], ...]) -> list[dict[str, JSON]]:
-        """Return the open obligations as plain JSON: rule index, its text, the value it is about."""
+        """Return the open obligations: rule index, its text, the value it is about."""
         return [
             {"rule": index, "text": rule.text, "for": value}
             for index, (rule, state) in enumerate(zip(self.rules, states, strict=True))

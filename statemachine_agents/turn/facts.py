@@ -91,7 +91,7 @@ class Writer:
                 return Draft("run_resumed", who)
         raise RunProtocolError(f"run {self.standing.run}: not a fact: {fact!r}")
 
-    def _expect(self, holds: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
+    def _expect(self, holds: bool, what: str) -> None:
         if not holds:
             msg = f"run {self.standing.run}: {what}; answer each effect once, after `next_effect`"
             raise RunProtocolError(msg, run=self.standing.run)
@@ -115,7 +115,8 @@ class Writer:
         return clean
 
     def _detail(self, text: str) -> JSON:
-        return self._clean("error", text[-MAX_DETAIL:])
+        """Redact a traceback whole, then keep its end: half a secret is not recognised as one."""
+        return str(self._clean("error", text))[-MAX_DETAIL:]
 
     # -------------------------------------------------------------------------------------- calls
 

@@ -8,7 +8,6 @@ Not here: waking the run (`driver`), what the record leads to (`journal`).
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,8 +15,7 @@ from statemachine_agents.errors import ValueRefused
 from statemachine_agents.journal.records import Draft
 from statemachine_agents.journal.standing import Standing
 from statemachine_agents.turn.ports import Signal
-from statemachine_agents.values import JSON, MAX_BODY, Redactor, dumps, ingest
-
+from statemachine_agents.values import JSON, MAX_BLOB, MAX_BODY, Redactor, dumps, ingest
 
 MAX_NOTE: Final = 4000
 """Characters of what a person notes beside an answer."""
@@ -71,6 +69,8 @@ def inbound(s: Standing, signal: Signal) -> Draft | str:
                 return _approval(s, body)
             case "resolution":
                 return _resolution(s, body)
+            case "cancel" if s.cancel is not None:
+                return f"run {s.run} is being cancelled already"
             case "cancel":
                 return Draft("cancel_asked", _said(body, "by", "reason"))
             case "resume":
@@ -98,7 +98,8 @@ def _message(signal: Signal, body: Mapping[str, Any]) -> Draft | str:
         return "a message needs a text"
     if len(dumps(clean)) > MAX_BODY:
         return f"a message may have {MAX_BODY} bytes"
-    return Draft("message_received", {**clean, "id": signal.id})
+    number = ingest(signal.id, where="message id").value
+    return Draft("message_received", {**clean, "id": number})
 
 
 def _approval(s: Standing, body: Mapping[str, Any]) -> Draft | str:
@@ -106,7 +107,7 @@ def _approval(s: Standing, body: Mapping[str, Any]) -> Draft | str:
     granted = body.get("granted")
     if not isinstance(granted, bool):
         return "an approval is granted: true or false"
-    note = {"by": str(body.get("by") or ""), **_said(body, "note")}
+    note = {"by": "", **_said(body, "by", "note")}
     question = s.question
     if question is not None and wanted in (None, question["approval"]):
         record = {"approval": question["approval"], "no": None, "granted": granted, **note}
@@ -116,7 +117,7 @@ def _approval(s: Standing, body: Mapping[str, Any]) -> Draft | str:
         if wanted not in (None, f"a{call.no}"):
             continue
         digest = body.get("digest")
-        if digest is not None and not hmac.compare_digest(str(digest), call.digest):
+        if digest is not None and str(digest) != call.digest:
             return f"the arguments of call {call.no} are not the ones that were shown"
         return Draft(
             "approval_decided",
@@ -140,12 +141,15 @@ def _resolution(s: Standing, body: Mapping[str, Any]) -> Draft | str:
         found = ", ".join(f"{call.no} ({call.tool})" for call in doubts)
         return f"run {s.run}: several calls are in doubt, name one of {found}"
     call = doubts[0]
-    record: dict[str, JSON] = {"no": call.no, "then": "closed", "who": str(body.get("by") or "")}
+    said = _said(body, "by", "text")
+    record: dict[str, JSON] = {"no": call.no, "then": "closed", "who": said.get("by", "")}
     if body.get("not_done"):
-        text = str(body.get("text") or "a person found that it was not done")
-        record |= {"by": "person", "verdict": "not_done", "text": text[:MAX_NOTE]}
+        text = said.get("text") or "a person found that it was not done"
+        record |= {"by": "person", "verdict": "not_done", "text": text}
     else:
         value = ingest(body.get("done"), where="done").value
+        if len(dumps(value)) > MAX_BLOB - MAX_BODY:
+            return f"a value may have {MAX_BLOB - MAX_BODY} bytes"
         record |= {"by": "person", "verdict": "done", "value": value}
     return Draft("call_resolved", record)
 
@@ -161,12 +165,5 @@ def _child(s: Standing, body: Mapping[str, Any]) -> Draft | str:
     if child is None or child.ended:
         return f"run {s.run}: no child {body.get('child')!r} is running"
     value = ingest(body.get("value"), where="value").value
-    return Draft(
-        "child_ended",
-        {
-            "child": child.run,
-            "outcome": str(body.get("outcome")),
-            "value": value,
-            "reason": str(body.get("reason") or ""),
-        },
-    )
+    said = {"outcome": "", "reason": "", **_said(body, "outcome", "reason")}
+    return Draft("child_ended", {"child": child.run, "value": value, **said})

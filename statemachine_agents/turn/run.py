@@ -4,43 +4,30 @@ Rules.  1. The order is forced: after `receive` the drafts in `unsaved` must be 
 `next_effect` answers, so nothing happens in the world that was not written down first.
 2. `next_effect` is a pure read.  3. What the run decides comes from `journal.decide`; here is added
 what a decision leaves open: keys, nonces, deadlines, prompt texts.  4. Values from outside are
-redacted and made canonical before anything is decided on them.
+redacted and made canonical before anything is decided on them (`facts`, `inbound`).
 Not here: waiting, calling, storing (`driver`); which decision is next (`journal.decide`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import attrs
 
-from statemachine_agents.errors import RunProtocolError, ValueRefused
+from statemachine_agents.errors import RunProtocolError, UsageError
 from statemachine_agents.journal.decide import decide
 from statemachine_agents.journal.fold import apply, fold
 from statemachine_agents.journal.outcome import Outcome, outcome_of
-from statemachine_agents.journal.records import Draft, Entropy, Head, Record, seal
-from statemachine_agents.journal.replies import number_calls, text_of, usable
+from statemachine_agents.journal.records import RUN_ID, Draft, Entropy, Head, Record, seal
 from statemachine_agents.journal.standing import OpenCall, Standing
-from statemachine_agents.kernel.gate import schema_faults
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.turn import effects as fx
+from statemachine_agents.turn.facts import Writer
 from statemachine_agents.turn.inbound import inbound
-from statemachine_agents.turn.ports import Layout, ModelReply, ModelRequest, Signal
+from statemachine_agents.turn.ports import Layout, ModelRequest, Signal
 from statemachine_agents.turn.prompt import compose, head_of
-from statemachine_agents.turn.recovery import after_check, after_doubt, recover_at
-from statemachine_agents.values import (
-    JSON,
-    MAX_BLOB,
-    Redactor,
-    dumps,
-    ingest,
-    keep_all,
-    parse,
-)
-
-MAX_DETAIL = 16_000
-"""Characters of a traceback kept in the journal."""
+from statemachine_agents.turn.recovery import recover_at
+from statemachine_agents.values import JSON, Redactor, ingest, keep_all
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +54,8 @@ class Run:
         self.standing = standing
         self.settings = settings
         self.unsaved: list[tuple[int, Draft]] = []
-        self._inherited: dict[int, OpenCall] = {}
+        self._inherited: set[int | None] = set()
+        self._sealed: list[Record] = []
         self._blobs: list[tuple[str, bytes]] = []
 
     @classmethod
@@ -96,6 +84,9 @@ class Run:
         Raises:
             UsageError: an input is undeclared, missing or of the wrong type.
         """
+        if not RUN_ID.fullmatch(run):
+            msg = f"run id {run!r}: expected 1 to 200 letters, digits, `.`, `_`, `-` or `:`"
+            raise UsageError(msg, run=run)
         context = workflow.bind_context(inputs)
         clean = settings.redact("context", context)
         body: dict[str, JSON] = {
@@ -123,19 +114,23 @@ class Run:
             JournalDamaged: the journal does not verify.
         """
         made = cls(fold(workflow, run, records), settings)
-        made._inherited = {
-            call.no: call for call in made.standing.calls.values() if call.status == "open"
+        made._inherited |= {
+            call.no for call in made.standing.calls.values() if call.status == "open"
         }
         return made
 
     # ------------------------------------------------------------------------------------- saving
 
     def seal(self, fence: int) -> list[Record]:
-        """Seal the unsaved drafts into records; call `saved` once they are durable."""
+        """Seal the unsaved drafts into records; call `saved` once they are durable.
+
+        Sealing again gives the same records, so that a write whose fate is not known can be
+        repeated; drafts that came since are sealed behind them.
+        """
         s = self.standing
-        records: list[Record] = []
-        head = s.head
-        start = 0
+        records = [record for record in self._sealed if record.fence == fence]
+        start = len(records)
+        head = Head(records[-1].seq, records[-1].hash) if records else s.head
         while start < len(self.unsaved):
             at = self.unsaved[start][0]
             stop = start
@@ -154,6 +149,7 @@ class Run:
             records += part
             head = Head(part[-1].seq, part[-1].hash)
             start = stop
+        self._sealed = list(records)
         return records
 
     def saved(self, records: list[Record]) -> None:
@@ -162,6 +158,7 @@ class Run:
             msg = f"run {self.standing.run}: {len(self.unsaved)} drafts, {len(records)} records"
             raise RunProtocolError(msg)
         self.unsaved = []
+        self._sealed = []
         if records:
             self.standing.head = Head(records[-1].seq, records[-1].hash)
 
@@ -305,169 +302,23 @@ class Run:
             at: UTC microseconds.
 
         Returns:
-            An empty text, or why a signal was not accepted (nothing is recorded then).
+            An empty text, or why it was not accepted (nothing is recorded then).
+
+        Raises:
+            RunProtocolError: it answers an effect that is not open (nothing is recorded then).
         """
         if isinstance(fact, Signal):
             # Whoever puts a signal into the inbox has redacted it: that is written already.
             draft = inbound(self.standing, fact)
-            if isinstance(draft, str):
-                return draft
-            self._add(draft, at)
         else:
-            self._add(self._input(fact, at), at)
+            draft = Writer(self.standing, self.settings.redact).draft(fact, at)
+        if isinstance(draft, str):
+            return draft
+        if not isinstance(fact, Signal):
+            self._inherited.discard(getattr(fact, "no", None))
+        self._add(draft, at)
         self._decide(at)
         return ""
-
-    def _input(self, fact: Any, at: int) -> Draft:
-        match fact:
-            case fx.Replied(reply):
-                return Draft("model_replied", self._replied(reply))
-            case fx.AskFailed(kind, text):
-                body: dict[str, JSON] = {
-                    "stop": "error",
-                    "detail": self._clean("error", f"{kind}: {text}"),
-                    "content": [],
-                    "usable": False,
-                }
-                return Draft("model_replied", body)
-            case fx.Returned(no, value):
-                return self._returned(no, value)
-            case fx.Failed():
-                return self._failed(fact)
-            case fx.Doubted(no, why, detail):
-                call = self.standing.call(no)
-                self._inherited.pop(no, None)
-                then = after_doubt(self._spec(call), call, at)
-                body = {"no": no, "attempt": call.attempt, "why": why, "then": then}
-                if detail:
-                    body["detail"] = self._detail(detail)
-                return Draft("call_doubted", body)
-            case fx.Checked(no, verdict, value, detail):
-                return self._checked(no, verdict, value, detail)
-            case fx.Sent(reply_id):
-                return Draft("reply_sent", {"id": reply_id})
-            case fx.ChildEnded(child, outcome, value, reason):
-                body = {"child": child, "outcome": outcome, "value": value, "reason": reason}
-                return Draft("child_ended", body)
-            case fx.Resumed(reason, by):
-                return Draft("run_resumed", {"reason": reason, "by": by})
-        msg = f"not a fact: {fact!r}"
-        raise RunProtocolError(msg)
-
-    def _spec(self, call: OpenCall) -> Any:
-        return self.standing.workflow.bindings[call.tool].spec
-
-    def _clean(self, kind: str, value: JSON) -> JSON:
-        """Redact and canonicalise a value from outside."""
-        return ingest(self.settings.redact(kind, value), where=kind).value
-
-    def _returned(self, no: int, value: JSON) -> Draft:
-        call = self.standing.call(no)
-        base: dict[str, JSON] = {"no": no, "attempt": call.attempt}
-        try:
-            return Draft("call_returned", {**base, "ok": True, "value": self._sized(value)})
-        except ValueRefused as refused:
-            if call.effect == "read":
-                error = {"kind": "result", "text": str(refused)}
-                return Draft("call_returned", {**base, "ok": False, "error": error})
-            # It had its effect, but what it said cannot be written down: a person must look.
-            return Draft(
-                "call_doubted", {**base, "why": "result", "detail": str(refused), "then": "person"}
-            )
-
-    def _sized(self, value: JSON) -> JSON:
-        """Return a result as it can be written down.
-
-        Raises:
-            ValueRefused: it cannot, or is larger than any record may be.
-        """
-        clean = self._clean("result", value)
-        size = len(dumps(clean))
-        if size > MAX_BLOB - MAX_DETAIL:
-            raise ValueRefused(f"result: {size} bytes; the cap is {MAX_BLOB - MAX_DETAIL}")
-        return clean
-
-    def _detail(self, text: str) -> JSON:
-        """Redact a traceback whole, then keep its end: half a secret is not recognised as one."""
-        return str(self._clean("error", text))[-MAX_DETAIL:]
-
-    def _failed(self, fact: fx.Failed) -> Draft:
-        call = self.standing.call(fact.no)
-        error: dict[str, JSON] = {
-            "kind": fact.kind,
-            "text": self._clean("error", fact.text),
-        }
-        body: dict[str, JSON] = {
-            "no": fact.no,
-            "attempt": call.attempt,
-            "ok": False,
-            "error": error,
-        }
-        if fact.detail:
-            body["detail"] = self._detail(fact.detail)
-        retry = self._spec(call).retry
-        if retry is not None and fact.kind in retry.on and call.attempt < retry.attempts:
-            body["again"] = True
-        return Draft("call_returned", body)
-
-    def _checked(self, no: int, verdict: str, value: JSON, detail: str) -> Draft:
-        call = self.standing.call(no)
-        self._inherited.pop(no, None)
-        found: JSON = None
-        if verdict == "done":
-            try:
-                found = self._sized(value)
-            except ValueRefused as refused:
-                verdict, detail = "unknown", str(refused)
-        then = after_check(call, verdict)
-        body: dict[str, JSON] = {"no": no, "by": "verifier", "verdict": verdict, "then": then}
-        if verdict == "done":
-            body["value"] = found
-        if detail:
-            body["detail"] = self._detail(detail)
-        return Draft("call_resolved", body)
-
-    def _replied(self, reply: ModelReply) -> dict[str, JSON]:
-        """Write a reply down as it came, with numbered calls and unique ids."""
-        s = self.standing
-        content = self._clean("reply", [dict(block) for block in reply.content])
-        transcript = s.transcript(s.asked_agent)
-        blocks, renamed = number_calls(content, s.next_call, transcript.ids)
-        calls = any(block.get("type") == "tool_use" for block in blocks)
-        body: dict[str, JSON] = {
-            "id": reply.id,
-            "model": reply.model,
-            "stop": reply.stop_reason,
-            "usage": {name: int(amount) for name, amount in reply.usage.items() if amount},
-            "content": blocks,
-            "usable": not reply.cut and usable(blocks, reply.stop_reason),
-        }
-        if calls:
-            body["calls"] = s.next_call
-        if renamed:
-            body["renamed"] = renamed
-        if reply.unreadable:
-            body["unreadable"] = self._clean("reply", dict(reply.unreadable))
-        if reply.cut:
-            body["cut"] = True
-        if reply.detail:
-            body["detail"] = self._clean("error", reply.detail)
-        output = s.workflow.state(s.snap().state).output
-        if output is not None and reply.stop_reason == "end_turn" and not calls:
-            self._output(body, output)
-        return body
-
-    def _output(self, body: dict[str, JSON], schema: Mapping[str, JSON]) -> None:
-        try:
-            value = parse(text_of(body["content"]), where="output")
-        except ValueRefused as refused:
-            body["output_faults"] = str(refused)
-            return
-        faults = schema_faults(schema, value)
-        if faults:
-            body["output_faults"] = faults
-        else:
-            body["output"] = value
 
     # --------------------------------------------------------------------------------- decisions
 
@@ -504,6 +355,8 @@ class Run:
             if wait:
                 body["not_before"] = at + int(wait * 1_000_000)
             body["deadline"] = at + int((wait + spec.timeout) * 1_000_000)
+        elif draft.kind == "child_started":
+            body["input"] = self._child_input(body)
         elif draft.kind == "approval_asked":
             body["nonce"] = self.settings.entropy.take(16).hex()
         elif draft.kind == "model_asked":
@@ -517,5 +370,13 @@ class Run:
             if addition.shown:
                 body["shown"] = list(addition.shown)
 
-
-__all__ = ["Run", "Settings"]
+    def _child_input(self, body: Mapping[str, JSON]) -> dict[str, JSON]:
+        """A child gets the context keys it declares itself, and `item` of an `each`."""
+        s = self.standing
+        child = s.workflow.children.get(body["workflow"])
+        declared = {} if child is None else child.table.context
+        context = s.snap().context
+        given = {name: context[name] for name in declared if context.get(name) is not None}
+        if "item" in body and "item" in declared:
+            given["item"] = body["item"]
+        return given

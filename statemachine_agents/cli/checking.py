@@ -1,0 +1,260 @@
+"""The commands that look at tables: check and graph. They run nothing.
+
+Rules.  1. Every problem of every path is listed, errors and warnings, with its line where the file
+is known.  2. A folder is bound to its functions too: a missing one is a problem like any other.
+Not here: the checks (`proof.structure`), the pictures (`table.diagram`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import attrs
+from cyclopts import Parameter
+
+from statemachine_agents.cli import options as o
+from statemachine_agents.cli.failures import FINDINGS, SUCCESS, USAGE
+from statemachine_agents.cli.finding import existing_store, find_run, home_of
+from statemachine_agents.cli.paper import Paper, Part
+from statemachine_agents.cli.text import clean, plural
+from statemachine_agents.errors import TableError, UsageError
+from statemachine_agents.journal.fold import fold
+from statemachine_agents.journal.journal import Journal
+from statemachine_agents.kernel.workflow import Workflow
+from statemachine_agents.load import bundled, load_table, load_workflow
+from statemachine_agents.proof.structure import check as check_table
+from statemachine_agents.table.diagram import dot, markdown, mermaid
+from statemachine_agents.table.grid import Cell, Grid, expand
+from statemachine_agents.table.model import Table
+from statemachine_agents.table.problems import Problem
+from statemachine_agents.table.toml import line_of
+from statemachine_agents.values import JSON
+
+_STYLES: Final = {"error": "bold red", "warning": "yellow"}
+_TABLE: Final = "table.toml"
+
+Format = Literal["mermaid", "dot", "markdown"]
+
+
+@attrs.frozen
+class Checked:
+    """What was found about one path.
+
+    Args:
+        path: as it was named.
+        table: the table, or None when it could not be built.
+        grid: its grid, with what the tools add where they are known.
+        problems: errors and warnings, each once.
+        unread: why it could not be read at all, or an empty text.
+    """
+
+    path: str
+    table: Table | None = None
+    grid: Grid | None = None
+    problems: tuple[Problem, ...] = ()
+    unread: str = ""
+
+    def count(self, severity: str) -> int:
+        """Return how many problems have a severity."""
+        return sum(problem.severity == severity for problem in self.problems)
+
+
+# -------------------------------------------------------------------------------------------- check
+
+
+def check(
+    *path: Annotated[
+        str, Parameter(help="Folders, table files, module:attribute, or bundled names.")
+    ],
+    grid: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="List every state x event: the rows that take it, or what happens without one.",
+        ),
+    ] = False,
+    json: o.Json = False,
+) -> int:
+    """Check tables and their tools; list every problem at once."""
+    if not path:
+        msg = f"check needs a path or a name; bundled: {', '.join(bundled()) or 'none'}"
+        raise UsageError(msg)
+    paper = Paper(json=json)
+    results = [_checked(each) for each in path]
+    for result in results:
+        _tell(paper, result, grid=grid)
+    errors = sum(result.count("error") for result in results)
+    unread = sum(bool(result.unread) for result in results)
+    paper.object(
+        {
+            "event": "checked",
+            "paths": len(results),
+            "errors": errors,
+            "warnings": sum(result.count("warning") for result in results),
+            "unread": unread,
+        }
+    )
+    if unread:
+        return USAGE
+    return FINDINGS if errors else SUCCESS
+
+
+def _checked(path: str) -> Checked:
+    try:
+        table = load_table(path)
+    except (UsageError, TableError) as error:
+        problems = error.facts.get("problems", ())
+        return Checked(path, problems=tuple(problems), unread="" if problems else str(error))
+    found = check_table(table)
+    grid, _ = expand(table)
+    if Path(path).is_file():
+        return Checked(path, table, grid, _placed(found, Path(path)))
+    file = _file_of(path)
+    try:
+        bound = load_workflow(path, home_of(o.STORE))
+    except TableError as error:
+        more = error.facts.get("problems") or (_unbound(str(error)),)
+        found = tuple(dict.fromkeys((*found, *more)))
+        return Checked(path, table, grid, _placed(found, file))
+    except UsageError as error:
+        return Checked(path, table, grid, _placed((*found, _unbound(str(error))), file))
+    return Checked(path, bound.table, bound.grid, _placed(bound.problems, file))
+
+
+def _unbound(why: str) -> Problem:
+    return Problem("unbound", "tools", why)
+
+
+def _file_of(path: str) -> Path | None:
+    folder = Path(path) if Path(path).is_dir() else bundled().get(path)
+    file = None if folder is None else folder / _TABLE
+    return file if file is not None and file.is_file() else None
+
+
+def _placed(problems: Iterable[Problem], file: Path | None) -> tuple[Problem, ...]:
+    """Return the problems with file and line in front of their places, where those are known."""
+    found = tuple(problems)
+    if file is None or not found:
+        return found
+    text = file.read_text(encoding="utf-8")
+    out = []
+    for problem in found:
+        line = line_of(text, problem.where)
+        out.append(
+            attrs.evolve(problem, where=f"{file.name}:{line}: {problem.where}") if line else problem
+        )
+    return tuple(out)
+
+
+def _tell(paper: Paper, result: Checked, *, grid: bool) -> None:
+    for problem in result.problems:
+        paper.object({"event": "problem", "path": result.path, **problem.to_dict()})
+        paper.line(*_problem(problem))
+    if result.unread:
+        paper.object({"event": "unread", "path": result.path, "text": result.unread})
+        paper.complain(("sma: ", "bold red"), result.unread)
+        return
+    if grid and result.grid is not None:
+        _tell_grid(paper, result)
+    errors, warnings = result.count("error"), result.count("warning")
+    sizes = ""
+    if result.table is not None:
+        states, rows = len(result.table.states), len(result.table.transitions)
+        sizes = f"{plural(states, 'state')}, {plural(rows, 'row')}, "
+    verdict = f"{plural(errors, 'error')}, {plural(warnings, 'warning')}"
+    style = "bold red" if errors else "green"
+    paper.line((result.path, "bold"), f": {sizes}", (verdict, style))
+
+
+def _problem(problem: Problem) -> tuple[Part, ...]:
+    head = (f"{problem.severity}[{problem.code}]", _STYLES[problem.severity])
+    rest = f"{problem.where}: {problem.what}"
+    for word, text in (("expected", problem.expected), ("got", problem.got), ("", problem.next)):
+        if text:
+            rest += f"; {word} {text}".replace(";  ", "; ")
+    return head, " ", rest
+
+
+def _tell_grid(paper: Paper, result: Checked) -> None:
+    assert result.grid is not None
+    cells = [cell for row in result.grid.cells.values() for cell in row.values()]
+    for cell in cells:
+        paper.object({"event": "cell", "path": result.path, **_plain(cell)})
+    paper.table(
+        ("state", "event", "what happens"),
+        (((cell.state, "cyan"), cell.event, _meaning(cell)) for cell in cells),
+    )
+
+
+def _plain(cell: Cell) -> dict[str, JSON]:
+    return {
+        "state": cell.state,
+        "event": cell.event,
+        "notes": [entry.row.index for entry in cell.notes],
+        "rows": [entry.row.index for entry in cell.moves],
+        "default": cell.default if _can_fall(cell) else None,
+    }
+
+
+def _can_fall(cell: Cell) -> bool:
+    return all(entry.row.guard is not None or entry.needs for entry in cell.moves)
+
+
+def _meaning(cell: Cell) -> Part:
+    parts = [f"{entry.row.label} notes" for entry in cell.notes]
+    for entry in cell.moves:
+        guard = f" [{entry.row.transition.guard}]" if entry.row.guard is not None else ""
+        parts.append(f"{entry.row.label}{guard} -> {entry.row.transition.target}")
+    if not _can_fall(cell):
+        return clean("; ".join(parts))
+    parts.append(f"default: {cell.default}")
+    return ("; ".join(parts), "" if cell.moves else "dim")
+
+
+# -------------------------------------------------------------------------------------------- graph
+
+
+def graph(
+    workflow: str,
+    /,
+    *,
+    as_: Annotated[Format, Parameter(name="--as", help="How to draw.")] = "mermaid",
+    run: Annotated[str | None, Parameter(help="Mark the path of this run, or of `last`.")] = None,
+    store: o.Store = o.STORE,
+    json: o.Json = False,
+) -> int:
+    """Draw a table as Mermaid, Graphviz or Markdown, with a run's path.
+
+    Args:
+        workflow: A folder, a table file, a module:attribute, or a bundled name.
+    """
+    paper = Paper(json=json)
+    table = load_table(workflow)
+    path = () if run is None else asyncio.run(_path(store, run, table))
+    draw: Any = {"mermaid": mermaid, "dot": dot}.get(as_)
+    text: str = markdown(table) if draw is None else draw(table, path)
+    if json:
+        paper.object({"workflow": table.name, "as": as_, "path": list(path), "text": text})
+    else:
+        paper.raw(text)
+    return SUCCESS
+
+
+async def _path(store_path: Path, run: str, table: Table) -> tuple[str, ...]:
+    from statemachine_agents.cli.reading import journal_of
+
+    store = existing_store(store_path)
+    try:
+        row = await find_run(store, run)
+        if row.workflow != table.name:
+            msg = f"run {row.run} is of workflow {row.workflow!r}, not of {table.name!r}"
+            raise UsageError(msg, run=row.run)
+        journal: Journal = await journal_of(store, row)
+    finally:
+        await store.aclose()
+    workflow: Workflow = journal.workflow
+    return tuple(fold(workflow, row.run, journal.records).path)
