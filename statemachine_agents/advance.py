@@ -1,45 +1,40 @@
 """Advance one run: append, act, receive, until it ends or must wait.
 
 Rules.  1. Nothing happens in the world before its intent is durable.  2. Everything written repeats
-the fence of the lease; whoever lost it stops.  3. A cancelled task re-raises, but a result that has
-arrived is saved first, and an effect under way gets a bounded grace.
-Not here: whose turn it is (`driver`), what comes next (`turn.run`).
+the fence of the lease; whoever lost it stops.  3. A cancelled task re-raises, but a write that was
+begun is finished, and an effect under way gets a bounded grace.
+Not here: whose turn it is (`dispatch`), what comes next (`turn.run`), carrying it out (`act`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from loguru import logger
 
-from statemachine_agents.errors import ModelError, StoreError
+from statemachine_agents.act import Acting, Shell, fact_of, guarded
+from statemachine_agents.errors import StoreError
 from statemachine_agents.journal.outcome import Outcome
 from statemachine_agents.journal.records import Record
+from statemachine_agents.journal.standing import Standing
 from statemachine_agents.moments import Moment, Observer, Telling
-from statemachine_agents.tools.decorator import Call
-from statemachine_agents.tools.toolbox import Doubted, Failed, Result, Returned, Toolbox
+from statemachine_agents.tools.toolbox import Result, Returned
 from statemachine_agents.turn import effects as fx
-from statemachine_agents.turn.ports import (
-    Clock,
-    Delivery,
-    HeadRow,
-    Lease,
-    Model,
-    Outbox,
-    Signal,
-    Store,
-    Write,
-)
+from statemachine_agents.turn.ports import Delivery, HeadRow, Lease, Phase, Signal, Write
 from statemachine_agents.turn.run import Run
+
+UNWIND: Final = 1.0
+"""Seconds an effect gets to end once it was cancelled, after its grace."""
 
 
 @attrs.frozen
 class Done:
-    """The run has ended."""
+    """The run has ended; `undelivered` says that replies still have to go out."""
 
     outcome: Outcome
+    undelivered: bool = False
 
 
 @attrs.frozen
@@ -49,13 +44,16 @@ class Waiting:
     outcome: Outcome
     until: int | None = None
     children: tuple[fx.StartChild, ...] = ()
+    undelivered: bool = False
 
 
 @attrs.frozen
 class Busy:
-    """Somebody else holds the run."""
+    """`owner` holds the run, at least until `until` (UTC microseconds, None when not known)."""
 
     run_id: str
+    owner: str = ""
+    until: int | None = None
 
 
 @attrs.frozen
@@ -72,45 +70,6 @@ class _RolledBack(Exception):
 
 
 @attrs.define(slots=True)
-class Shell:
-    """What the loop acts with. One per driver, shared by its runs."""
-
-    store: Store
-    model: Model
-    clock: Clock
-    toolboxes: dict[int, Toolbox]
-    outbox: Outbox | None = None
-    observers: tuple[Observer, ...] = ()
-    grace: float = 5.0
-
-    def toolbox(self, run: Run) -> Toolbox:
-        """Return the toolbox of a run's workflow, made once."""
-        workflow = run.standing.workflow
-        found = self.toolboxes.get(id(workflow))
-        if found is None:
-            found = self.toolboxes[id(workflow)] = Toolbox(workflow.functions, clock=self.clock)
-        return found
-
-
-def head_row(run: Run, phase: str) -> HeadRow:
-    """Return the run-row columns that follow from where a run stands."""
-    outcome_status = run.outcome.status
-    s = run.standing
-    shown: Any = phase
-    if s.quarantined:
-        shown = "blocked"
-    elif s.ended is not None:
-        shown = "ended"
-    return HeadRow(
-        state=s.snap().state,
-        status=outcome_status,
-        phase=shown,
-        wake_at=None if s.timer is None else s.timer["due"],
-        reason="" if s.ended is None else str(s.ended["reason"]),
-    )
-
-
-@attrs.define(slots=True)
 class Advance:
     """One run under one lease."""
 
@@ -121,6 +80,9 @@ class Advance:
     signalled: bool = True
     started: set[str] = attrs.field(factory=set)
     tasks: dict[asyncio.Task[Any], fx.Effect] = attrs.field(factory=dict)
+    acting: Acting = attrs.field(
+        default=attrs.Factory(lambda self: Acting(self.run, self.lease, self.shell), True)
+    )
 
     async def loop(self) -> Done | Waiting:
         """Run until the end or until the run must wait.
@@ -132,7 +94,7 @@ class Advance:
         try:
             while True:
                 await self.save()
-                if self.signalled:
+                if self.signalled or self._timer_due():
                     await self._take_signals()
                     if self.run.unsaved:
                         continue
@@ -141,11 +103,12 @@ class Advance:
                     if self.tasks:
                         await self._one_task()
                         continue
+                    undelivered = bool(self.run.standing.replies)
                     if isinstance(effect, fx.End):
-                        return Done(effect.outcome)
-                    until = getattr(effect, "until", None)
+                        return Done(effect.outcome, undelivered)
+                    until = None if effect is None else effect.until
                     if await self.shell.store.park(self.lease, until):
-                        return Waiting(self.run.outcome, until, tuple(children))
+                        return Waiting(self.run.outcome, until, tuple(children), undelivered)
                     self.signalled = True
                     continue
                 if isinstance(effect, fx.StartChild):
@@ -169,17 +132,26 @@ class Advance:
         records = run.seal(self.lease.fence)
         write = Write(
             records=records,
-            head=head_row(run, "running"),
+            head=head_row(run.standing, "running"),
             taken=taken,
             outbox=deliveries(records),
             delivered=delivered,
+            blobs=tuple(data for _, data in run.take_blobs()),
         )
-        for digest, data in run.take_blobs():
-            kept = await self.shell.store.keep_blob(data)
-            if kept != digest:
-                raise StoreError(f"the store kept a blob under {kept}, expected {digest}")
-        self.signalled = await self.shell.store.append(self.lease, write) or self.signalled
-        run.saved(records)
+        try:
+            waiting = await self.shell.store.append(self.lease, write)
+        except asyncio.CancelledError:
+            if records:
+                # Appending the same records again is harmless, and only then do we know that they
+                # are there: what was decided must not be half remembered.
+                await self.shell.store.append(self.lease, write)
+                self._saved(records)
+            raise
+        self.signalled = self.signalled or waiting
+        self._saved(records)
+
+    def _saved(self, records: list[Record]) -> None:
+        self.run.saved(records)
         self.tell(records)
 
     def tell(self, records: list[Record]) -> None:
@@ -195,10 +167,10 @@ class Advance:
         self.signalled = False
         taken = []
         s = self.run.standing
-        now = self.shell.clock.now()
-        if s.timer is not None and s.timer["due"] <= now and not s.calls and s.asked is None:
-            timer = Signal(s.run, f"timer:{s.timer['visit']}", "timer", {}, now)
-            self.run.receive(timer, now)
+        if self._timer_due():
+            now = self.shell.clock.now()
+            assert s.timer is not None
+            self.run.receive(Signal(s.run, f"timer:{s.timer['visit']}", "timer", {}, now), now)
         for signal in await self.shell.store.inbox(s.run):
             refusal = self.run.receive(signal, self.shell.clock.now())
             taken.append(signal.id)
@@ -207,20 +179,31 @@ class Advance:
         if taken:
             await self.save(tuple(taken))
 
+    def _timer_due(self) -> bool:
+        """Tell whether a timer is over and nothing is under way that it would have to wait for."""
+        s = self.run.standing
+        if s.timer is None or s.asked is not None or s.quarantined or s.ended is not None:
+            return False
+        waits_for_people = all(call.status in ("approval", "unknown") for call in s.calls.values())
+        return waits_for_people and bool(s.timer["due"] <= self.shell.clock.now())
+
     # ------------------------------------------------------------------------------------- acting
 
     async def _start(self, effect: fx.Effect) -> None:
         """Act on an effect: right here when it is alone, else beside the others."""
         self.started.add(effect.id)
-        alone = not self.tasks and self._no_other(effect)
-        if alone and not _guarded(effect):
-            await self._receive(effect, await self._act(effect))
+        if isinstance(effect, fx.CallTool) and effect.spec.effect == "transactional":
+            await self._transact(effect)
             return
-        self.tasks[asyncio.ensure_future(self._act(effect))] = effect
+        alone = not self.tasks and self._no_other()
+        if alone and not guarded(effect):
+            await self._receive(effect, await self.acting.act(effect))
+            return
+        self.tasks[asyncio.ensure_future(self.acting.act(effect))] = effect
         if alone:
             await self._one_task()
 
-    def _no_other(self, effect: fx.Effect) -> bool:
+    def _no_other(self) -> bool:
         following = self.run.next_effect(self.started)
         return following is None or isinstance(following, fx.Wait | fx.End)
 
@@ -234,74 +217,58 @@ class Advance:
             return
         self.run.receive(fact, self.shell.clock.now())
         self.started.discard(effect.id)
-        if isinstance(effect, fx.Say):
-            await asyncio.shield(self.save(delivered=((effect.seq, 0),)))
-        elif isinstance(effect, fx.CallTool | fx.VerifyCall):
-            await asyncio.shield(self.save())
+        await self.save(delivered=((effect.seq, 0),) if isinstance(effect, fx.Say) else ())
 
     async def _abandon(self) -> None:
         """Leave in order: results that come within the grace are saved, the rest is recovery's."""
-        if not self.tasks:
+        pending, self.tasks = self.tasks, {}
+        if not pending:
             return
-        pending = dict(self.tasks)
-        self.tasks = {}
         for task, effect in pending.items():
-            if not _guarded(effect):
+            if effect.id not in self.acting.begun:
                 task.cancel()
-        await asyncio.wait(pending, timeout=self.shell.grace)
-        for task, effect in pending.items():
-            if not task.done():
-                task.cancel()
-            elif not task.cancelled() and task.exception() is None and not self.run.unsaved:
-                try:
-                    await self._receive(effect, task.result())
-                    await self.save()
-                except StoreError:
-                    logger.bind(run_id=self.lease.run).warning("a late result was not saved")
-
-    async def _act(self, effect: fx.Effect) -> fx.Fact | None:
-        match effect:
-            case fx.AskModel():
-                return await self._ask(effect)
-            case fx.CallTool():
-                return await self._call(effect)
-            case fx.VerifyCall():
-                return await self._verify(effect)
-            case fx.Recover():
-                await self._until(effect.not_before)
-                return fx.Doubted(effect.no, "crash", "its process ended before a result was saved")
-            case fx.Say():
-                return await self._say(effect)
-        raise TypeError(effect)
-
-    async def _until(self, at: int) -> None:
-        wait = (at - self.shell.clock.now()) / 1_000_000
-        if wait > 0:
-            await self.shell.clock.sleep(wait)
-
-    async def _ask(self, effect: fx.AskModel) -> fx.Fact:
         try:
-            return fx.Replied(await self.shell.model.complete(effect.request))
-        except ModelError as error:
-            kind = str(error.facts.get("kind", "unknown"))
-            logger.bind(run_id=self.lease.run, kind=kind).warning("the model could not be asked")
-            return fx.AskFailed(kind, str(error))
+            await asyncio.wait(pending, timeout=self.shell.grace)
+        finally:
+            late = [task for task in pending if not task.done()]
+            for task in late:
+                task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=UNWIND)
+        for task, effect in pending.items():
+            failed = not task.done() or task.cancelled() or task.exception() is not None
+            if failed or self.run.unsaved:
+                continue
+            try:
+                await self._receive(effect, task.result())
+            except StoreError:
+                logger.bind(run_id=self.lease.run).warning("a late result was not saved")
 
-    async def _call(self, effect: fx.CallTool) -> fx.Fact | None:
-        await self._until(effect.not_before)
-        if effect.spec.effect == "transactional":
-            return await self._transact(effect)
-        result = await self.shell.toolbox(self.run).call(
-            effect.tool, dict(effect.arguments), self._for(effect), spec=effect.spec
-        )
-        return _fact(effect.no, result)
+    # ------------------------------------------------------------------------------- transactions
 
-    async def _transact(self, effect: fx.CallTool) -> fx.Fact | None:
-        """Run a transactional tool and commit its effect together with its records."""
+    async def _transact(self, effect: fx.CallTool) -> None:
+        """Run a transactional tool; its effect and its records are one commit.
+
+        Nothing else may be under way: its thread decides what the run records next.
+        """
+        while self.tasks:
+            await self._one_task()
+        await self.acting.until(effect.not_before)
+        task = asyncio.ensure_future(self._commit(effect))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is not None:
+                logger.bind(run_id=self.lease.run).warning("a late result was not saved")
+            raise
+
+    async def _commit(self, effect: fx.CallTool) -> None:
         records: list[Record] = []
 
         def work(connection: Any) -> Write:
-            call = self._for(effect, connection)
+            call = self.acting.call_for(effect, connection)
             toolbox = self.shell.toolbox(self.run)
             result = toolbox.call_sync(effect.tool, dict(effect.arguments), call, spec=effect.spec)
             if not isinstance(result, Returned):
@@ -310,66 +277,39 @@ class Advance:
             records.extend(self.run.seal(self.lease.fence))
             return Write(
                 records=records,
-                head=head_row(self.run, "running"),
+                head=head_row(self.run.standing, "running"),
                 outbox=deliveries(records),
+                blobs=tuple(data for _, data in self.run.take_blobs()),
             )
 
         try:
-            await asyncio.shield(self.shell.store.transact(self.lease, work))
+            await self.shell.store.transact(self.lease, work)
         except _RolledBack as back:
-            return _fact(effect.no, back.result)
-        self.run.saved(records)
+            await self._receive(effect, fact_of(effect.no, back.result))
+            return
         self.started.discard(effect.id)
-        self.tell(records)
-        return None
-
-    def _for(self, effect: fx.CallTool | fx.VerifyCall, connection: Any = None) -> Call:
-        return Call(
-            run_id=self.lease.run,
-            call_id=effect.no,
-            key=effect.key,
-            attempt=effect.attempt,
-            deadline=effect.deadline,
-            connection=connection,
-        )
-
-    async def _verify(self, effect: fx.VerifyCall) -> fx.Fact:
-        found = await self.shell.toolbox(self.run).verify(
-            effect.tool, dict(effect.arguments), self._for(effect), spec=effect.spec
-        )
-        return fx.Checked(effect.no, found.answer, found.value, found.detail)
-
-    async def _say(self, effect: fx.Say) -> fx.Fact | None:
-        if self.shell.outbox is not None:
-            delivery = Delivery(
-                run=self.lease.run,
-                seq=effect.seq,
-                n=0,
-                kind="reply",
-                target="",
-                body={"id": effect.reply_id, "text": effect.text},
-            )
-            try:
-                await self.shell.outbox.deliver(delivery)
-            except Exception:  # noqa: BLE001 - any failure to deliver means: later again
-                logger.bind(run_id=self.lease.run).warning("a reply could not be delivered yet")
-                return None
-        return fx.Sent(effect.reply_id)
+        self.signalled = True  # a transaction does not say whether somebody spoke meanwhile
+        self._saved(records)
 
 
-def _guarded(effect: fx.Effect) -> bool:
-    """Whether an effect must not be torn down by a cancelled task: it may change the world."""
-    return isinstance(effect, fx.CallTool) and effect.spec.effect != "read"
-
-
-def _fact(no: int, result: Result) -> fx.Fact:
-    match result:
-        case Returned(value):
-            return fx.Returned(no, value)
-        case Failed(kind, text, detail):
-            return fx.Failed(no, kind, text, detail)
-        case Doubted(why, detail, _):
-            return fx.Doubted(no, why, detail)
+def head_row(s: Standing, phase: Phase) -> HeadRow:
+    """Return the run-row columns that follow from where a run stands."""
+    if s.ended is not None:
+        status, reason = s.ended["status"], s.ended["reason"]
+    elif s.quarantined:
+        status, reason = "quarantined", s.quarantined
+    elif s.parked is not None:
+        status, reason = "waiting", s.parked.get("reason", "")
+    else:
+        status, reason = s.snap().status, ""
+    shown: Phase = "blocked" if s.quarantined else phase
+    return HeadRow(
+        state=s.snap().state,
+        status=str(status),
+        phase=shown if s.ended is None else "ended",
+        wake_at=None if s.timer is None else s.timer["due"],
+        reason=str(reason),
+    )
 
 
 def deliveries(records: list[Record]) -> tuple[Delivery, ...]:
@@ -391,5 +331,8 @@ def deliveries(records: list[Record]) -> tuple[Delivery, ...]:
 def _notify(observer: Observer, moment: Moment) -> None:
     try:
         observer(moment)
-    except Exception:  # noqa: BLE001 - an observer must not break a run
-        logger.bind(run_id=moment.run_id).exception("an observer failed")
+    except Exception as error:  # noqa: BLE001 - an observer must not break a run
+        told = logger.bind(run_id=moment.run_id, error=type(error).__name__)
+        told.error("an observer failed")
+        # The traceback of a sink that diagnoses would show the moment, which holds people's words.
+        told.opt(exception=error).trace("how an observer failed")

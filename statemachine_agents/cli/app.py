@@ -1,7 +1,7 @@
 """The command line `sma`: its commands by name, each loaded when it is typed.
 
-Rules.  1. `sma --help` loads no command: names and first lines stand here.  2. A command returns its
-exit code; what it raises is reported in one place (`failures`).
+Rules.  1. `sma --help` loads no command: names and first lines stand here.  2. A command returns
+its exit code; what it raises is reported in one place (`failures`).
 Not here: what the commands do (`driving`, `reading`, `checking`).
 """
 
@@ -31,18 +31,14 @@ _COMMANDS: Final = {
 }
 
 _MORE: Final = {
-    "run": """
-Exit codes: 0 success, 2 usage, 3 failed or cancelled, 4 a limit ended it, 5 parked, 70 internal or
-store error, 130 interrupted (`sma resume` goes on).
-
-Example: sma run refund --input order_id=A1""",
+    "run": "\nExample: sma run refund --input order_id=A1",
     "check": """
-A folder is checked with its functions, a table file alone. Exit codes: 0 no errors (warnings may
-be), 1 errors, 2 something could not be read.""",
+A folder is checked with its functions, a table file alone. Exits 0 without errors (there may be
+warnings), 1 with errors, 2 when something could not be read.""",
     "graph": "\nExample: sma graph refund --as mermaid --run last",
     "replay": """
-Calls no model and no tool, and needs neither the workflow's code nor the shop. Exit codes: 0 every
-record is identical, 1 the first difference is printed.""",
+Calls no model and no tool, and needs neither the workflow's code nor the shop. Exits 0 when every
+record is identical, 1 with the first difference.""",
     "approve": "\nA yes is a yes to these very arguments: pass --digest to be sure of it.",
     "resolve": '\nExample: sma resolve r-1f3a --done \'{"credit_id": "cr-A1"}\'',
 }

@@ -219,7 +219,9 @@ def _meaning(cell: Cell) -> Part:
 
 
 def graph(
-    workflow: str,
+    workflow: Annotated[
+        str, Parameter(help="A folder, table file, module:attribute, or a bundled name.")
+    ],
     /,
     *,
     as_: Annotated[Format, Parameter(name="--as", help="How to draw.")] = "mermaid",
@@ -227,11 +229,7 @@ def graph(
     store: o.Store = o.STORE,
     json: o.Json = False,
 ) -> int:
-    """Draw a table as Mermaid, Graphviz or Markdown, with a run's path.
-
-    Args:
-        workflow: A folder, a table file, a module:attribute, or a bundled name.
-    """
+    """Draw a table as Mermaid, Graphviz or Markdown, with a run's path."""
     paper = Paper(json=json)
     table = load_table(workflow)
     path = () if run is None else asyncio.run(_path(store, run, table))

@@ -8,7 +8,7 @@ Not here: driving itself (`session`), reading runs (`reading`).
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -22,40 +22,40 @@ from statemachine_agents.load import load_workflow
 from statemachine_agents.values import JSON, parse
 
 
+def _session(means: o.Means, named: str | None) -> Session:
+    return Session(Paper(json=means.json), means.store, means.model, means.base_url, named)
+
+
 def run(
-    workflow: str,
+    workflow: Annotated[
+        str, Parameter(help="A folder, module:attribute, table file, or a bundled workflow's name.")
+    ],
     /,
     *,
-    inputs: Annotated[tuple[str, ...], Parameter(name="--input", negative="")] = (),
-    input_json: str | None = None,
-    store: o.Store = o.STORE,
-    model: o.Model = None,
-    base_url: o.BaseURL = None,
-    max_iterations: int | None = None,
-    request_id: str | None = None,
-    json: o.Json = False,
+    inputs: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--input",
+            negative="",
+            show_default=False,
+            help="One input of the workflow, KEY=VALUE; may be given several times.",
+        ),
+    ] = (),
+    input_json: Annotated[o.Text, Parameter(help="Inputs as one JSON object.")] = None,
+    max_iterations: Annotated[
+        int | None, Parameter(help="Most model requests, instead of the table's own limit.")
+    ] = None,
+    request_id: Annotated[
+        o.Text, Parameter(help="Your id of this request: the same id gives the same run.")
+    ] = None,
+    means: o.Means = o.START,
 ) -> int:
-    """Run a workflow until it ends or waits for somebody.
-
-    Args:
-        workflow: A folder, a module:attribute, a table file, or the name of a bundled workflow.
-        inputs: An input of the workflow, KEY=VALUE; may be given several times.
-        input_json: All inputs as one JSON object.
-        store: see `options`.
-        model: see `options`.
-        base_url: see `options`.
-        max_iterations: Most model requests, instead of the table's own limit.
-        request_id: Your id of this request: the same id gives the same run, however often.
-        json: see `options`.
-    """
-    paper = Paper(json=json)
-    loaded = load_workflow(workflow, home_of(store))
-    bound = with_iterations(loaded, max_iterations)
+    """Run a workflow until it ends or waits for somebody."""
+    bound = with_iterations(load_workflow(workflow, home_of(means.store)), max_iterations)
     given = inputs_of(bound.table, inputs, input_json)
     bound.bind_context(given)
-    # What the run's name leads to may be found later without being told; a path is not.
-    named = None if workflow == bound.table.name else workflow
-    session = Session(paper, store, model, base_url, named)
+    # A run's workflow is looked for by the table's name; anything else has to be told again.
+    session = _session(means, None if workflow == bound.table.name else workflow)
 
     async def speak(driver: Driver) -> str:
         run_id: str = await driver.start(given, request_id=request_id, wait=False)
@@ -64,135 +64,88 @@ def run(
     return session.start(bound, speak)
 
 
-def resume(
-    run: o.RunId,
-    /,
-    *,
-    store: o.Store = o.STORE,
-    workflow: o.Named = None,
-    model: o.Model = None,
-    base_url: o.BaseURL = None,
-    by: o.By = None,
-    json: o.Json = False,
-) -> int:
+def resume(run: o.RunId, /, *, by: o.By = None, means: o.Further = o.GO_ON) -> int:
     """Go on with a run: after a crash, a Ctrl-C, a model that could not be asked, or a timer."""
-    session = Session(Paper(json=json), store, model, base_url, workflow)
 
     async def speak(driver: Driver, run_id: str) -> None:
         await driver.resume(run_id, by=somebody(by), wait=False)
 
-    return session.go_on(run, speak, follow=False)
+    return _session(means, means.workflow).go_on(run, speak, follow=False)
 
 
 def send(
     run: o.RunId,
-    text: str,
+    text: Annotated[str, Parameter(help="What the customer wrote.")],
     /,
     *,
-    message_id: str | None = None,
-    sender: str | None = None,
-    store: o.Store = o.STORE,
-    workflow: o.Named = None,
-    model: o.Model = None,
-    base_url: o.BaseURL = None,
-    json: o.Json = False,
+    message_id: Annotated[
+        o.Text, Parameter(help="The channel's id of the message; the same id is taken once.")
+    ] = None,
+    sender: Annotated[o.Text, Parameter(help="Who wrote it.")] = None,
+    means: o.Further = o.GO_ON,
 ) -> int:
-    """Give a run a customer's message.
+    """Give a run a customer's message."""
 
-    Args:
-        run: see `options`.
-        text: What the customer wrote.
-        message_id: The channel's id of the message; the same id is taken once.
-        sender: Who wrote it.
-    """
-    session = Session(Paper(json=json), store, model, base_url, workflow)
-    speak = partial(_send, text=text, message_id=message_id, sender=sender)
-    return session.go_on(run, speak, follow=True)
+    async def speak(driver: Driver, run_id: str) -> None:
+        await driver.send(run_id, text, message_id=message_id, sender=sender, wait=False)
 
-
-async def _send(driver: Driver, run_id: str, **said: Any) -> None:
-    await driver.send(run_id, said.pop("text"), **said, wait=False)
+    return _session(means, means.workflow).go_on(run, speak, follow=True)
 
 
 def approve(
     run: o.RunId,
     /,
     *,
-    approval: str | None = None,
-    reject: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    approval: Annotated[
+        o.Text, Parameter(help="Which one, when several wait; `sma show RUN` lists them.")
+    ] = None,
+    reject: Annotated[o.Flag, Parameter(help="Say no.")] = False,
+    note: Annotated[o.Text, Parameter(help="Why; the journal keeps it.")] = None,
+    digest: Annotated[
+        o.Text,
+        Parameter(
+            help="Of the arguments you saw, as `sma show RUN` prints it; refused when they are "
+            "others."
+        ),
+    ] = None,
     by: o.By = None,
-    note: str | None = None,
-    digest: str | None = None,
-    store: o.Store = o.STORE,
-    workflow: o.Named = None,
-    model: o.Model = None,
-    base_url: o.BaseURL = None,
-    json: o.Json = False,
+    means: o.Further = o.GO_ON,
 ) -> int:
-    """Say yes to what a run asks a person, or no with --reject.
-
-    Args:
-        run: see `options`.
-        approval: Which one, when several wait; `sma show RUN` lists them.
-        reject: Say no.
-        note: Why; the journal keeps it.
-        digest: Of the arguments you saw, as `sma show RUN` prints it; refused when they are others.
-    """
-    session = Session(Paper(json=json), store, model, base_url, workflow)
-
-    async def speak(driver: Driver, run_id: str) -> None:
-        await driver.approve(
-            run_id,
-            approval,
-            granted=not reject,
-            by=somebody(by),
-            note=note,
-            digest=digest,
-            wait=False,
-        )
-
-    return session.go_on(run, speak, follow=True)
+    """Say yes to what a run asks a person, or no with --reject."""
+    answer = partial(
+        Driver.approve, approval=approval, granted=not reject, by=somebody(by), note=note,
+        digest=digest, wait=False,
+    )  # fmt: skip
+    return _session(means, means.workflow).go_on(run, answer, follow=True)
 
 
 def resolve(
     run: o.RunId,
     /,
     *,
-    call: int | None = None,
-    done: str | None = None,
-    not_done: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    call: Annotated[
+        int | None, Parameter(help="Number of the call, when several are in doubt; see `sma show`.")
+    ] = None,
+    done: Annotated[
+        o.Text, Parameter(help="It happened: what the tool would have returned, as JSON.")
+    ] = None,
+    not_done: Annotated[o.Flag, Parameter(help="It did not happen.")] = False,
     by: o.By = None,
-    store: o.Store = o.STORE,
-    workflow: o.Named = None,
-    model: o.Model = None,
-    base_url: o.BaseURL = None,
-    json: o.Json = False,
+    means: o.Further = o.GO_ON,
 ) -> int:
-    """Say what really happened to a call whose outcome is not known.
-
-    Args:
-        run: see `options`.
-        call: Number of the call, when several are in doubt; `sma show RUN` lists them.
-        done: It happened, and this is what the tool would have returned, as JSON.
-        not_done: It did not happen.
-    """
-    value = _found_out(done, not_done=not_done)
-    session = Session(Paper(json=json), store, model, base_url, workflow)
-
-    async def speak(driver: Driver, run_id: str) -> None:
-        await driver.resolve(
-            run_id, call, done=value, not_done=not_done, by=somebody(by), wait=False
-        )
-
-    return session.go_on(run, speak, follow=True)
+    """Say what really happened to a call whose outcome is not known."""
+    answer = partial(
+        Driver.resolve, call=call, done=_found_out(done, not_done=not_done), not_done=not_done,
+        by=somebody(by), wait=False,
+    )  # fmt: skip
+    return _session(means, means.workflow).go_on(run, answer, follow=True)
 
 
 def _found_out(done: str | None, *, not_done: bool) -> JSON:
     """Return the value of `--done`; exactly one of the two answers must be given."""
     if not_done == (done is not None):
-        raise UsageError(
-            "say either --done RESULT (what the tool would have returned) or --not-done"
-        )
+        msg = "say either --done RESULT (what the tool would have returned) or --not-done"
+        raise UsageError(msg)
     if done is None:
         return None
     try:
@@ -206,23 +159,10 @@ def cancel(
     run: o.RunId,
     /,
     *,
-    reason: str = "",
+    reason: Annotated[str, Parameter(show_default=False, help="Why; the journal keeps it.")] = "",
     by: o.By = None,
-    store: o.Store = o.STORE,
-    workflow: o.Named = None,
-    model: o.Model = None,
-    base_url: o.BaseURL = None,
-    json: o.Json = False,
+    means: o.Further = o.GO_ON,
 ) -> int:
-    """Ask a run to stop; its table may have a row for that, and a call in doubt is settled first.
-
-    Args:
-        run: see `options`.
-        reason: Why; the journal keeps it.
-    """
-    session = Session(Paper(json=json), store, model, base_url, workflow)
-
-    async def speak(driver: Driver, run_id: str) -> None:
-        await driver.cancel(run_id, by=somebody(by), reason=reason, wait=False)
-
-    return session.go_on(run, speak, follow=True)
+    """Ask a run to stop; its table may say how, and a call in doubt is settled first."""
+    answer = partial(Driver.cancel, by=somebody(by), reason=reason, wait=False)
+    return _session(means, means.workflow).go_on(run, answer, follow=True)

@@ -95,7 +95,7 @@ def _limited(definition: Definition, limits: Limits) -> Definition:
     )
 
 
-# ---------------------------------------------------------------------------- whose functions to use
+# --------------------------------------------------------------------------- whose functions to use
 
 
 async def workflow_of(store: SQLiteStore, row: RunRow, named: str | None) -> Workflow:

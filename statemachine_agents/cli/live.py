@@ -1,7 +1,7 @@
 """A run as it happens: a line per moment for people, an object per moment for programs.
 
-Rules.  1. Told after the commit, by moments; nothing is guessed ahead.  2. Whatever a row decided is
-shown with the verdicts that led to it.  3. A parked run ends with the very commands that go on.
+Rules.  1. Told after the commit, by moments; nothing is guessed ahead.  2. Whatever a row decided
+is shown with the verdicts that led to it.  3. A parked run ends with the very commands that go on.
 Not here: past runs (`records`), exit codes (`failures`).
 """
 
@@ -39,16 +39,16 @@ def style_of(status: str) -> str:
 
 
 def event_of(moment: m.Moment) -> dict[str, JSON]:
-    """Return a moment as plain JSON; `event` is its name in small letters."""
+    """Return a moment as plain JSON; `event` is its name in small letters, `on` what a row took."""
     name = _WORDS.sub("_", type(moment).__name__).lower()
     out: dict[str, JSON] = {"event": name}
     for key, value in attrs.asdict(moment, recurse=False).items():
         if isinstance(value, Outcome):
             out["status"], out["state"] = value.status, value.state
+        elif isinstance(value, tuple):
+            out[key] = [list(each) if isinstance(each, tuple) else each for each in value]
         else:
-            out[key] = [list(v) if isinstance(v, tuple) else v for v in value] if (
-                isinstance(value, tuple)
-            ) else value  # fmt: skip
+            out["on" if key == "event" else key] = value
     return out
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
+import attrs
 from cyclopts import Parameter
 
 STORE: Final = Path("sma-runs.db")
 """The store when none is named."""
 
-Store: TypeAlias = Annotated[
-    Path, Parameter(name="--store", help="SQLite file that keeps the runs.", show_default=True)
-]
+Store: TypeAlias = Annotated[Path, Parameter(name="--store", help="SQLite file with the runs.")]
 Json: TypeAlias = Annotated[
     bool,
     Parameter(
@@ -25,27 +24,49 @@ Json: TypeAlias = Annotated[
         help="One JSON object a line on stdout, the outcome last; messages on stderr.",
     ),
 ]
-Model: TypeAlias = Annotated[
-    str | None,
-    Parameter(
-        name="--model",
-        help="A Claude model id, `rehearsal` (no key needed), or `scripted:FILE`. "
-        "Default: claude-sonnet-5-5 when ANTHROPIC_API_KEY is set, else rehearsal.",
-    ),
-]
-BaseURL: TypeAlias = Annotated[
-    str | None,
-    Parameter(name="--base-url", help="Where the Messages API is, when not at its usual place."),
-]
-Named: TypeAlias = Annotated[
-    str | None,
-    Parameter(
-        name="--workflow",
-        help="Folder, module:attribute or name of the run's workflow, where its functions are. "
-        "Default: found by the name in the run.",
-    ),
-]
+Text: TypeAlias = str | None
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 RunId: TypeAlias = Annotated[
     str, Parameter(help="A run id, a beginning that fits only one, or `last`.")
 ]
-By: TypeAlias = Annotated[str | None, Parameter(name="--by", help="Who says so. Default: you.")]
+By: TypeAlias = Annotated[Text, Parameter(name="--by", help="Who says so. Default: you.")]
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Means:
+    """What every command that drives a run can be told: where it is and who answers."""
+
+    store: Store = STORE
+    model: Annotated[
+        Text,
+        Parameter(
+            name="--model",
+            help="A Claude model id, `rehearsal` (no key needed), or `scripted:FILE`. Default: "
+            "claude-sonnet-5-5 when ANTHROPIC_API_KEY is set, else rehearsal.",
+        ),
+    ] = None
+    base_url: Annotated[
+        Text,
+        Parameter(name="--base-url", help="Where the Messages API is, if not at its usual place."),
+    ] = None
+    json: Json = False
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Further(Means):
+    """The same for a run that exists: its functions may have to be found."""
+
+    workflow: Annotated[
+        Text,
+        Parameter(
+            name="--workflow",
+            help="Folder, module:attribute or name of the run's workflow, where its functions "
+            "are. Default: found by the name in the run.",
+        ),
+    ] = None
+
+
+START: Final = Means()
+GO_ON: Final = Further()

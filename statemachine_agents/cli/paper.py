@@ -91,7 +91,8 @@ class Paper:
 
     def complain(self, *parts: Part) -> None:
         """Write a message of one or several lines to stderr."""
-        self._err.print(_text(parts, clean_lines), soft_wrap=True)
+        for line in "".join(part if isinstance(part, str) else part[0] for part in parts).split("\n"):
+            self._err.print(_text((line,)), soft_wrap=True)
 
     def object(self, value: JSON) -> None:
         """Write one object for programs; nothing without `--json`."""
@@ -116,7 +117,7 @@ class Paper:
             self._out.print(grid)
             return
         with self._out.capture() as captured:
-            self._out.print(grid, width=_WIDE)
+            self._out.print(grid)
         self.raw("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
 
     def panel(self, title: Part, rows: Iterable[tuple[str, Part]]) -> None:
@@ -146,6 +147,7 @@ class Paper:
 
 def _console(stream: IO[str]) -> Console:
     return Console(
+        width=None if stream.isatty() else _WIDE,
         file=_Patient(stream),  # type: ignore[arg-type]  # has all that rich calls
         highlight=False,
         markup=False,

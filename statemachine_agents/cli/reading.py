@@ -30,8 +30,8 @@ from statemachine_agents.driver import Driver
 from statemachine_agents.errors import JournalDamaged, UsageError
 from statemachine_agents.journal.fold import fold
 from statemachine_agents.journal.journal import Journal
-from statemachine_agents.journal.records import GENESIS, Record, blob_of, header_of, with_blob
 from statemachine_agents.journal.outcome import outcome_of
+from statemachine_agents.journal.records import GENESIS, Record, blob_of, header_of, with_blob
 from statemachine_agents.journal.replay import Replayed
 from statemachine_agents.models.rehearsal import RehearsalModel
 from statemachine_agents.stores.sqlite import SQLiteStore
@@ -73,18 +73,13 @@ async def journal_of(store: SQLiteStore, row: RunRow) -> Journal:
 
 def runs(
     *,
-    status: Status | None = None,
+    status: Annotated[Status | None, Parameter(help="Only runs with this status.")] = None,
     workflow: Annotated[str | None, Parameter(help="Only runs of this workflow.")] = None,
-    limit: int = 20,
+    limit: Annotated[int, Parameter(help="Most runs to list.")] = 20,
     store: o.Store = o.STORE,
     json: o.Json = False,
 ) -> int:
-    """List runs, newest first.
-
-    Args:
-        status: Only runs with this status.
-        limit: Most runs to list.
-    """
+    """List runs, newest first."""
     if not 1 <= limit <= _MOST:
         raise UsageError(f"--limit {limit}: expected 1 to {_MOST}")
     paper = Paper(json=json)
@@ -148,7 +143,8 @@ def _show(paper: Paper, row: RunRow, journal: Journal) -> None:
     words = Words(journal.workflow)
     paper.line(
         (row.run, "bold"),
-        f"  {table.name}@{table.version}  {time_of(row.created_at)}",
+        f"  {table.name}@{table.version}",
+        f"  {time_of(row.created_at)}",
         (f"  request {row.request_id}" if row.request_id else ""),
         (f"  child of {row.parent}" if row.parent else ""),
     )

@@ -99,8 +99,10 @@ def decide(s: Standing) -> Draft | None:
         draft = _goes_on(s, call)
         if draft is not None:
             return draft
+    state = s.workflow.state(snapshot.state)
+    unsaid = state.say is not None and s.said_visit != snapshot.visit
     if snapshot.ended:
-        return conclude(s)
+        return _said(s) if unsaid and state.final is not None else conclude(s)
     if any(call.status in ("open", "doubted") for call in s.calls.values()):
         return None
     if s.cancel is not None and not s.doubts:
@@ -109,9 +111,8 @@ def decide(s: Standing) -> Draft | None:
         draft = _entered(s)
         if draft is not None:
             return draft
-    if s.said_visit != snapshot.visit and s.workflow.state(snapshot.state).say:
+    if unsaid:
         return _said(s)
-    state = s.workflow.state(snapshot.state)
     if state.after is not None and s.timer_visit != snapshot.visit:
         due = s.at + seconds_of(state.after) * 1_000_000
         return Draft("timer_set", {"due": due, "visit": snapshot.visit})

@@ -147,6 +147,7 @@ class Workflow:
         expressions += [value for row in self.grid.rows for _, value in row.assigns]
         for rule in self.rules.rules:
             expressions += [rule.per, *(atom.where for atom in rule.atoms())]
+        expressions += [*self.returns.values(), *self.each.values()]
         for binding in self.bindings.values():
             expressions += [binding.when, binding.approve, *(value for _, value in binding.bind)]
         return any(item is not None and "now" in item.names() for item in expressions)
@@ -227,12 +228,15 @@ def _bound(
             by_name[spec.name] = (function, spec)
     functions: dict[str, Callable[..., Any]] = {}
     specs: dict[str, ToolSpec] = {}
-    for name in used_tools(table):
+    wanted = list(used_tools(table))
+    for name in wanted:  # grows: a tool may name the one that undoes it
         real = table.tools[name].use or name if name in table.tools else name
         if real in by_name:
             function, spec = by_name[real]
             functions[name] = function
             specs[name] = spec if spec.name == name else attrs.evolve(spec, name=name)
+            if spec.undo is not None and spec.undo not in wanted:
+                wanted.append(spec.undo)
         else:
             problems.append(
                 Problem(

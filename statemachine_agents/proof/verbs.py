@@ -22,7 +22,7 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "ask": frozenset(
         {"tools", "talk", "agent", "output", "parallel", "shows", "fresh", "say", "after"}
     ),
-    "do": frozenset({"each", "at_once", "join", "say", "after"}),
+    "do": frozenset({"say", "after"}),
     "wait": frozenset({"question", "shows", "say", "after"}),
     "run": frozenset({"each", "at_once", "join", "say", "after"}),
     "final": frozenset({"returns", "say"}),

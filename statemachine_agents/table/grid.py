@@ -241,6 +241,7 @@ def _cells(
                 entries = kind.setdefault(event, [])
                 if not any(entry.row is row and entry.needs == needs for entry in entries):
                     entries.append(Entry(row, needs))
+    collected = {"do": ".error", "run": ".failure"}.get(state.verb, "no such event")
     return {
         event: Cell(
             state.name,
@@ -249,7 +250,7 @@ def _cells(
             tuple(moves.get(event, ())),
             # A table that collects (it has a `settled` row) does not fail at the first error.
             "stays"
-            if state.verb == "do" and event.endswith(".error") and "settled" in moves
+            if "settled" in moves and event.endswith(collected)
             else default_of(state, event),
         )
         for event in (*meets, *(event for event in notes if event not in meets))

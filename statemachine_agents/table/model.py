@@ -66,7 +66,7 @@ class State:
         after: time until `timer.fired`, such as `"90s"`, `"1h"`, `"2d"`.
         question: what a person is asked.
         returns: expression; the outcome's value in a final state.
-        each: expression giving a list; one child (or one set of calls) per item.
+        each: expression giving a list; one child run per item.
         at_once: how many children of `each` run at the same time.
         join: when `settled` is reached: `all`, `any` or a number of children.
     """

@@ -6,9 +6,9 @@ per step: what nobody can beat in Python. All subjects use in-process tools and 
 
 import asyncio
 import hashlib
-import os
 import sqlite3
 import time
+from pathlib import Path
 
 import orjson
 from transitions import Machine
@@ -41,6 +41,7 @@ RESULT = {
 ARGS = {"send_email": {"subject": "Refund", "body": "Done."}}
 TURNS = len(LOOP)
 
+# ruff: noqa: E501 - one row of a table is one line
 REFUND = """
 name = "bench"
 version = "1"
@@ -267,4 +268,4 @@ def memory():
 
 
 def sqlite(folder):
-    return SQLiteStore(os.path.join(folder, f"{time.time_ns()}.db"))
+    return SQLiteStore(Path(folder, f"{time.time_ns()}.db"))

@@ -6,9 +6,7 @@ accepted request is the proof; the byte comparison below covers models that bind
 """
 
 import asyncio
-from itertools import pairwise
 
-import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +19,6 @@ from statemachine_agents.system import SeededEntropy, SteppingClock
 from statemachine_agents.table.model import Limits, Signal, State, Table, Transition
 from statemachine_agents.testing.messages_api import (
     MessagesAPI,
-    Reply,
     context_window_exceeded,
     cut,
     error,
@@ -33,7 +30,7 @@ from statemachine_agents.testing.messages_api import (
     truncated,
 )
 from statemachine_agents.tools.decorator import tool
-from statemachine_agents.values import dumps
+from tests.models.prompts import require_sound, thinking
 
 MANY = 10_000
 MODELS = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-4-5")
@@ -159,13 +156,6 @@ CHECKED = reply("It fits.", [("check_policy", {})])
 CLOSED = reply(calls=[("close_case", {"why": "told"})])
 
 
-def thinking(step):
-    """Return a step whose reply opens with a signed thinking block."""
-    if isinstance(step, Reply):
-        return attrs.evolve(step, thinking=True)
-    return attrs.evolve(step, reply=thinking(step.reply)) if hasattr(step, "reply") else step
-
-
 async def converse(api, name, *, stream):
     """Run the desk to its end: speak when it waits for a customer, resume when it must be."""
     model = Claude(name, api_key="test", base_url=api.url, max_retries=2, stream=stream)
@@ -182,35 +172,12 @@ async def converse(api, name, *, stream):
     return outcome, Journal(DESK.definition.data, tuple(records))
 
 
-def require_sound(api, journal):
-    """Nothing was refused, every request continues the one before it, the journal replays."""
-    refused = [each.verdict for each in api.requests if not each.accepted]
-    assert not refused
-    assert not api.failures
-    assert not api.script
-
-    first_tries = [each.body for each in api.requests if each.attempt == 0]
-    epochs = [record.body["epoch"] for record in journal.records if record.kind == "model_asked"]
-    assert len(first_tries) == len(epochs)
-    for before, after in pairwise(api.requests):
-        if after.attempt:
-            assert after.body == before.body
-    heads = {dumps([body["tools"], body["system"], body["tool_choice"]]) for body in first_tries}
-    assert len(heads) == 1
-    for (before, old), (after, new) in pairwise(zip(first_tries, epochs, strict=True)):
-        if old == new:
-            prefix = dumps(before["messages"])[:-1]
-            assert dumps(after["messages"]).startswith(prefix)
-    journal.replay().require_same()
-    return epochs
-
-
 def play(steps, name, *, stream):
     with MessagesAPI(steps) as api:
         outcome, journal = asyncio.run(converse(api, name, stream=stream))
-        epochs = require_sound(api, journal)
+        asked = require_sound(api, journal)
     assert (outcome.status, outcome.state) == ("succeeded", "closed")
-    return epochs, journal
+    return [each["epoch"] for each, _ in asked], journal
 
 
 @WIRES

@@ -11,7 +11,7 @@ from statemachine_agents.tools.decorator import tool
 
 
 @tool(effect="read")
-def look(id: str) -> str:
+def look(number: str) -> str:
     """Look something up."""
     raise AssertionError("the real tool must not be called when there is a double")
 
@@ -20,7 +20,7 @@ TABLE = Table(
     name="looker",
     initial="looking",
     context={"id": "string", "found": "string?"},
-    tools={"look": Use(bind={"id": "context.id"})},
+    tools={"look": Use(bind={"number": "context.id"})},
     states=[
         State("looking", ask="Look it up.", tools=["look"], talk=True),
         State("done", final="success", returns="context.found"),
@@ -43,7 +43,7 @@ def test_a_played_run_has_path_calls_and_a_journal_that_replays(looker):
     played = play(looker, {"id": "7"}, script=[use("look")], tools={"look": "x"}, messages=["hi"])
     assert played.path == ("looking", "done")
     assert played.outcome.value == "x"
-    assert played.calls == (("look", {"id": "7"}),)
+    assert played.calls == (("look", {"number": "7"}),)
     assert played.replay().same
     assert played.kinds()[0] == "run_started"
     assert played.kinds()[-1] == "run_ended"
@@ -83,7 +83,7 @@ def test_doubles_may_raise_compute_and_change(looker):
         looker,
         {"id": "7"},
         script=[use("look")],
-        tools={"look": lambda arguments: arguments["id"] * 2},
+        tools={"look": lambda arguments: arguments["number"] * 2},
         messages=["a"],
     )
     assert computed.outcome.value == "77"
@@ -93,7 +93,7 @@ def test_a_tool_without_a_double_is_an_error_not_a_real_call(looker):
     """With `tools={}` the real function is never reached."""
     played = play(looker, {"id": "7"}, script=[use("look")], tools={}, messages=["a"], strict=False)
     assert played.outcome.state == "looking"
-    assert played.calls == (("look", {"id": "7"}),)
+    assert played.calls == (("look", {"number": "7"}),)
 
 
 def test_unknown_doubles_are_refused(looker):
