@@ -9,6 +9,7 @@ Not here: whose turn it is (`dispatch`), what comes next (`turn.run`), carrying 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 import attrs
@@ -144,8 +145,9 @@ class Advance:
             if records:
                 # Appending the same records again is harmless, and only then do we know that they
                 # are there: what was decided must not be half remembered.
-                await self.shell.store.append(self.lease, write)
-                self._saved(records)
+                with contextlib.suppress(StoreError):
+                    await self.shell.store.append(self.lease, write)
+                    self._saved(records)
             raise
         self.signalled = self.signalled or waiting
         self._saved(records)

@@ -1,95 +1,74 @@
-"""Dispatch: which run is advanced when, under whose lease, with which definition.
+"""Dispatch: which run is advanced when, and under whose lease.
 
 Rules.  1. `advance` is the only thing that turns a run.  2. A ring may be lost or doubled; inbox
-and sweep cover that.  3. A run keeps the definition it started with; only the functions are
-today's.  4. Child runs are runs of their own; their end is a signal in the parent's inbox.
-Not here: what outsiders call (`driver`), the loop of one run (`advance`).
+and sweep cover that.  3. Child runs are runs of their own; their end is a signal in the parent's
+inbox.  4. A lease is taken from its owner only when it has lapsed or its process is certainly dead.
+Not here: what outsiders call (`driver`), the loop of one run (`advance`), definitions (`archive`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from loguru import logger
 
-from statemachine_agents.advance import (
-    Advance,
-    Busy,
-    Done,
-    Lost,
-    Shell,
-    Waiting,
-    deliveries,
-    head_row,
-)
-from statemachine_agents.errors import Fenced, StoreError, UsageError
+from statemachine_agents.act import Shell
+from statemachine_agents.advance import Advance, Busy, Done, Lost, Waiting
+from statemachine_agents.archive import Archive
+from statemachine_agents.errors import Fenced, JournalDamaged, StoreError, UsageError
 from statemachine_agents.journal.outcome import Outcome
-from statemachine_agents.journal.records import Draft, Record, blob_of, with_blob
-from statemachine_agents.kernel.workflow import Workflow
+from statemachine_agents.journal.records import Draft, Record
+from statemachine_agents.journal.standing import time_text
 from statemachine_agents.moments import Telling
-from statemachine_agents.table.definition import Definition
+from statemachine_agents.system import has_died, name_owner
 from statemachine_agents.turn import effects as fx
-from statemachine_agents.turn.ports import Lease, RunRow, Write
-from statemachine_agents.turn.run import Run, Settings
+from statemachine_agents.turn.ports import HeadRow, Lease, Write
 from statemachine_agents.values import JSON
-
-TTL: Final = 30.0
-"""Seconds a lease lasts without renewal."""
 
 POISON: Final = 3
 """Claims at one head without an append after which a run is quarantined."""
+
+PATIENCE: Final = 60.0
+"""Most seconds between two attempts to deliver a reply; the first wait is one second."""
+
+REMEMBERED: Final = 1000
+"""Failures kept for somebody who asks later."""
 
 
 class Dispatch:
     """Advance runs when they are rung.
 
     Args:
-        workflow: the driver's workflow; its children and definitions in the store are known too.
+        archive: the runs.
         shell: what a run acts with.
-        settings: what a run needs from its shell.
-        ttl: seconds a lease lasts without renewal.
         on_quiet: called when nobody advances a run any more.
     """
 
-    def __init__(
-        self,
-        workflow: Workflow,
-        shell: Shell,
-        settings: Settings,
-        *,
-        ttl: float,
-        on_quiet: Callable[[str], None],
-    ) -> None:
-        self.first = workflow
+    def __init__(self, archive: Archive, shell: Shell, *, on_quiet: Callable[[str], None]) -> None:
+        self.archive = archive
         self.shell = shell
         self.store = shell.store
         self.clock = shell.clock
-        self.settings = settings
-        self.ttl = ttl
         self.on_quiet = on_quiet
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+        self.owner = name_owner()
         self.closing = False
-        self.tasks: dict[str, asyncio.Task[Any]] = {}
-        self.last: dict[str, Outcome] = {}
+        self.tasks: dict[str, asyncio.Task[Outcome]] = {}
         self.failures: dict[str, BaseException] = {}
         self.rung: set[str] = set()
         self.timers: dict[str, asyncio.TimerHandle] = {}
-        self._workflows: dict[str, Workflow] = {}
-        self._defined: set[str] = set()
+        self._refusals: dict[str, int] = {}
         self._leases: dict[str, Lease] = {}
-        self._fresh: dict[str, tuple[Run, list[Record]]] = {}
+        self._taken: set[str] = set()
         self._pulse: asyncio.Task[None] | None = None
-        self.know(workflow)
 
     def open(self) -> None:
         """Start renewing leases; call inside the event loop."""
         self.closing = False
-        self._pulse = asyncio.ensure_future(self._heartbeat())
+        if self._pulse is None or self._pulse.done():
+            self._pulse = asyncio.ensure_future(self._heartbeat())
 
     async def aclose(self) -> None:
         """Stop new turns; effects under way get the shell's grace."""
@@ -97,81 +76,105 @@ class Dispatch:
         for handle in self.timers.values():
             handle.cancel()
         self.timers.clear()
-        running = [*self.tasks.values(), *([self._pulse] if self._pulse is not None else [])]
+        running = [*self.tasks.values()]
         for task in running:
             task.cancel()
-        if running:
-            await asyncio.wait(running)
-        self._pulse = None
+        try:
+            if running:
+                await asyncio.wait(running)
+        finally:
+            # Until here the leases of effects under way were renewed.
+            pulse, self._pulse = self._pulse, None
+            if pulse is not None:
+                pulse.cancel()
+                await asyncio.wait([pulse])
 
-    async def load(self, run_id: str) -> Run:
-        """Fold a run from its journal, without taking it.
-
-        Raises:
-            UnknownRun: no such run.
-            JournalDamaged: its journal does not verify.
-        """
-        return (await self._loaded(run_id))[0]
-
-    async def _loaded(self, run_id: str) -> tuple[Run, list[Record]]:
-        row = await self.store.row(run_id)
-        workflow = await self._workflow(row)
-        records = await self.records(run_id)
-        return Run.load(workflow, run_id, records, self.settings), records
-
-    async def records(self, run_id: str) -> list[Record]:
-        """Return a run's records, large bodies read back."""
-        records = await self.store.read(run_id)
-        for index, record in enumerate(records):
-            digest = blob_of(record)
-            if digest is not None:
-                records[index] = with_blob(record, await self.store.blob(digest))
-        return records
+    # ----------------------------------------------------------------------------------- advance
 
     async def advance(self, run_id: str) -> Done | Waiting | Busy | Lost:
         """Turn one run until it ends or must wait. The only thing an engine ever calls.
 
         Raises:
             UnknownRun: no such run.
-            JournalDamaged: its journal does not verify; it is quarantined.
+            UsageError: this process does not have the run's tools.
+            JournalDamaged: its journal does not verify; it is blocked.
         """
-        lease = await self.store.claim(run_id, self.owner, self.ttl)
-        if lease is None:
-            return Busy(run_id)
+        lease = await self._claim(run_id)
+        if isinstance(lease, Busy):
+            return lease
         self._leases[run_id] = lease
+        counted = True
         try:
-            run, records, fresh = await self._at_head(run_id)
-            advance = Advance(run, lease, self.shell, Telling(run.standing.workflow))
-            if fresh:
-                advance.tell(records)
-            else:
-                advance.telling.catch_up(records)
-            if lease.attempts > POISON:
-                await self._quarantine(advance)
-            ended = await advance.loop()
+            advance = await self._begin(lease)
+            result = await advance.loop()
+            counted = False
         except Fenced:
             return Lost(run_id)
+        except JournalDamaged as error:
+            await self._block(lease, error)
+            raise
+        except UsageError:
+            counted = False
+            raise
+        except asyncio.CancelledError:
+            counted = False
+            task = asyncio.current_task()
+            if run_id in self._taken and task is not None and task.uncancel() == 0:
+                return Lost(run_id)
+            raise
         finally:
             self._leases.pop(run_id, None)
+            self._taken.discard(run_id)
             with contextlib.suppress(StoreError):
-                await asyncio.shield(self.store.release(lease))
-        return ended
+                await asyncio.shield(self.store.release(lease, counted=counted))
+        return result
 
-    async def _at_head(self, run_id: str) -> tuple[Run, list[Record], bool]:
-        """Return the run with its records, and whether this process has just created it.
+    async def _claim(self, run_id: str) -> Lease | Busy:
+        """Take the run's lease, over a dead owner's if need be."""
+        over: int | None = None
+        for _ in range(3):
+            lease = await self.store.claim(run_id, self.owner, self.shell.ttl, over=over)
+            if lease is not None:
+                if over is not None:
+                    logger.bind(run_id=run_id).info("took over the lease of a process that died")
+                return lease
+            row = await self.store.row(run_id)
+            if row.lease_until is not None:  # else it was given back between the two calls
+                if not has_died(row.owner):
+                    break
+                over = row.fence
+        return Busy(run_id, row.owner, row.lease_until)
 
-        A new run need not be folded, and nobody has been told of its first records yet.
-        """
-        fresh = self._fresh.pop(run_id, None)
-        if fresh is not None and (await self.store.row(run_id)).seq == fresh[1][-1].seq:
-            return *fresh, True
-        return *(await self._loaded(run_id)), False
+    async def _begin(self, lease: Lease) -> Advance:
+        """Return the run at its head, ready to go on; a poisoned one is quarantined here."""
+        new = self.archive.take_new(lease.run)
+        records: list[Record]
+        # The first lease ever: nobody can have written since the run was created.
+        fresh = new is not None and lease.fence == 1
+        run, records = new if new is not None and fresh else await self.archive.load(lease.run)
+        self.archive.insist(run)
+        advance = Advance(run, lease, self.shell, Telling(run.standing.workflow))
+        if fresh:
+            advance.tell(records)
+        else:
+            advance.telling.catch_up(records)
+        over = run.standing.ended is not None or run.standing.quarantined
+        if lease.attempts > POISON and not over:
+            reason = f"{POISON} attempts at seq {run.standing.seq} ended without a record"
+            logger.bind(run_id=lease.run).error("a run was quarantined")
+            run.note(Draft("run_quarantined", {"reason": reason}), self.clock.now())
+            await advance.save()
+        return advance
 
-    async def _quarantine(self, advance: Advance) -> None:
-        reason = f"{POISON} attempts at seq {advance.run.standing.seq} ended without a record"
-        logger.bind(run_id=advance.lease.run).error("a run was quarantined")
-        advance.run.note(Draft("run_quarantined", {"reason": reason}), self.clock.now())
-        await advance.save()
+    async def _block(self, lease: Lease, error: JournalDamaged) -> None:
+        """Keep a damaged run out of the queue; its journal stays as it is."""
+        logger.bind(run_id=lease.run, seq=error.facts.get("seq")).error("a journal is damaged")
+        with contextlib.suppress(StoreError):
+            row = await self.store.row(lease.run)
+            head = HeadRow(
+                state=row.state, status="quarantined", phase="blocked", reason=str(error)
+            )
+            await self.store.append(lease, Write(records=(), head=head))
 
     # ------------------------------------------------------------------------------------- rings
 
@@ -182,108 +185,165 @@ class Dispatch:
         if run_id in self.tasks:
             self.rung.add(run_id)
             return
+        self.open()
+        self.failures.pop(run_id, None)
         task = asyncio.ensure_future(self._advance_until_quiet(run_id))
         self.tasks[run_id] = task
         task.add_done_callback(lambda done: self._finished(run_id, done))
 
-    def _finished(self, run_id: str, task: asyncio.Task[Any]) -> None:
-        self.tasks.pop(run_id, None)
-        if not task.cancelled() and task.exception() is not None:
-            self.failures[run_id] = task.exception()  # type: ignore[assignment]  # checked above
-            logger.bind(run_id=run_id).opt(exception=task.exception()).debug("a run stopped")
-        self.on_quiet(run_id)
-        if run_id in self.rung and not task.cancelled():
+    async def quiet(self, run_id: str) -> Outcome:
+        """Wait until nobody advances a run here; return how it stands then.
+
+        Raises:
+            Exception: whatever stopped the last attempt to advance it.
+        """
+        task: asyncio.Task[Outcome] | None = None
+        while (found := self.tasks.get(run_id)) is not None:
+            task = found
+            await asyncio.wait([task])
+        failure = self.failures.pop(run_id, None)
+        if task is not None and not task.cancelled():
+            return task.result()
+        if failure is not None:
+            raise failure
+        return (await self.archive.load(run_id))[0].outcome
+
+    def _finished(self, run_id: str, task: asyncio.Task[Outcome]) -> None:
+        del self.tasks[run_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failures[run_id] = error
+            if len(self.failures) > REMEMBERED:
+                del self.failures[next(iter(self.failures))]
+            told = logger.bind(run_id=run_id, error=type(error).__name__)
+            told.debug("a run stopped")
+            told.opt(exception=error).trace("why a run stopped")
+        if run_id in self.rung and not self.closing:
             self.rung.discard(run_id)
             self.ring(run_id)
+            return
+        self.on_quiet(run_id)
 
-    async def _advance_until_quiet(self, run_id: str) -> None:
+    async def _advance_until_quiet(self, run_id: str) -> Outcome:
         while True:
             self.rung.discard(run_id)
             result = await self.advance(run_id)
             match result:
-                case Done(outcome):
-                    self.last[run_id] = outcome
-                    await self.tell_parent(run_id, outcome)
-                case Waiting(outcome, until, children):
-                    self.last[run_id] = outcome
-                    if until is not None:
-                        self.ring_at(run_id, until)
-                    for child in children:
-                        await self._start_child(run_id, child)
+                case Done(outcome, undelivered):
+                    self._later(run_id, None, undelivered=undelivered)
+                    await self._tell_parent(run_id, outcome)
+                case Waiting(outcome, until, children, undelivered):
+                    self._later(run_id, until, undelivered=undelivered)
                     if children:
-                        await self._children(run_id)
-                case Busy():
-                    self.last.pop(run_id, None)
+                        await self._children(run_id, children)
+                case Busy(owner=owner, until=until):
+                    when = "" if until is None else f" until {time_text(until)}"
                     msg = (
-                        f"run {run_id} is being advanced by another process; "
-                        "what was sent to it is in its inbox"
+                        f"run {run_id} is being advanced by {owner or 'another process'}{when}; "
+                        "what was sent to it is in its inbox, try again then"
                     )
-                    raise UsageError(msg, run=run_id, busy=True)
+                    raise UsageError(msg, run=run_id, busy=True, owner=owner, until=until)
                 case Lost():
                     msg = f"run {run_id} was taken over by another process; nothing was lost"
                     raise UsageError(msg, run=run_id, busy=True)
             if run_id not in self.rung:
-                return
+                return outcome
 
-    def ring_at(self, run_id: str, at: int) -> None:
-        """Ring at a time, UTC microseconds."""
-        delay = max(0.0, (at - self.clock.now()) / 1_000_000)
+    def _later(self, run_id: str, until: int | None, *, undelivered: bool) -> None:
+        """Ring when the run's timer is over, or when it is time to try its replies again."""
+        at = until
+        if undelivered:
+            tries = self._refusals[run_id] = self._refusals.get(run_id, 0) + 1
+            wait = min(PATIENCE, 2.0 ** min(tries - 1, 10))
+            again = self.clock.now() + int(wait * 1_000_000)
+            at = again if at is None else min(at, again)
+        else:
+            self._refusals.pop(run_id, None)
         old = self.timers.pop(run_id, None)
         if old is not None:
             old.cancel()
-        loop = asyncio.get_running_loop()
-        self.timers[run_id] = loop.call_later(delay, self.ring, run_id)
+        if at is not None and not self.closing:
+            delay = max(0.0, (at - self.clock.now()) / 1_000_000)
+            loop = asyncio.get_running_loop()
+            self.timers[run_id] = loop.call_later(delay, self._timer_over, run_id)
+
+    def _timer_over(self, run_id: str) -> None:
+        del self.timers[run_id]
+        self.ring(run_id)
 
     async def _heartbeat(self) -> None:
         while True:
-            await asyncio.sleep(self.ttl / 3)
+            await asyncio.sleep(self.shell.ttl / 3)
             held = list(self._leases.values())
             if not held:
                 continue
-            kept = {lease.run for lease in await self.store.renew(held, self.ttl)}
+            try:
+                kept = {lease.run for lease in await self.store.renew(held, self.shell.ttl)}
+            except StoreError:
+                logger.warning("leases could not be renewed")
+                continue
             for lease in held:
                 if lease.run not in kept and self._leases.get(lease.run) is lease:
                     logger.bind(run_id=lease.run).warning("a lease was lost")
                     task = self.tasks.get(lease.run)
                     if task is not None:
+                        self._taken.add(lease.run)
                         task.cancel()
 
+    # ---------------------------------------------------------------------------------- children
+
+    async def _children(self, parent: str, children: Iterable[fx.StartChild]) -> None:
+        """Advance children until one has something to say, or none gets on without others.
+
+        Raises:
+            Exception: what stopped a child, when no other child is under way any more.
+        """
+        for child in children:
+            await self._start_child(parent, child)
+        failure: BaseException | None = None
+        names = [child.child for child in children]
+        while parent not in self.rung:
+            tasks = [self.tasks[name] for name in names if name in self.tasks]
+            if not tasks:
+                break
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled() and task.exception() is not None:
+                    failure = task.exception()
+        if parent in self.rung or await self.store.inbox(parent):
+            self.rung.add(parent)
+        elif failure is not None:
+            raise failure
+
     async def _start_child(self, parent: str, effect: fx.StartChild) -> None:
-        row = await self.store.row(parent)
-        mother = await self._workflow(row)
+        mother = await self.archive.workflow(await self.store.row(parent))
         workflow = mother.children.get(effect.workflow)
         if workflow is None:
             msg = f"run {parent}: no workflow {effect.workflow!r} was given to its parent"
-            raise UsageError(msg)
+            raise UsageError(msg, run=parent, workflow=effect.workflow)
+        name = effect.child
         try:
-            await self.create(
-                workflow, effect.input, request_id=effect.child, run_id=effect.child, parent=parent
+            await self.archive.create(
+                workflow,
+                effect.input,
+                request_id=name,
+                run_id=name,
+                parent=parent,
+                root=effect.root,
             )
         except UsageError as error:
-            body: dict[str, JSON] = {
-                "child": effect.child,
-                "outcome": "failure",
-                "reason": str(error),
-            }
-            await self.store.signal(
-                parent, f"child:{effect.child}", "child", body, self.clock.now()
-            )
+            body: dict[str, JSON] = {"child": name, "outcome": "failure", "reason": str(error)}
+            await self._signal(parent, f"child:{name}", "child", body)
             self.rung.add(parent)
             return
-        self.ring(effect.child)
+        if effect.over:
+            body = {"by": parent, "reason": "its parent has ended"}
+            await self._signal(name, f"cancel:{parent}", "cancel", body)
+        self.ring(name)
 
-    async def _children(self, parent: str) -> None:
-        """Wait until a child has something to say; its end is a signal in the parent's inbox."""
-        children = [task for run_id, task in self.tasks.items() if run_id.startswith(f"{parent}-c")]
-        if children and parent not in self.rung:
-            await asyncio.wait(children, return_when=asyncio.FIRST_COMPLETED)
-        if await self.store.inbox(parent):
-            self.rung.add(parent)
-
-    async def tell_parent(self, run_id: str, outcome: Outcome) -> None:
+    async def _tell_parent(self, run_id: str, outcome: Outcome) -> None:
         """Put a child's end into its parent's inbox."""
         row = await self.store.row(run_id)
-        if row.parent is None:
+        if row.parent is None or row.forked_at is not None:
             return
         ended = {"succeeded": "success", "cancelled": "cancelled"}.get(outcome.status, "failure")
         body: dict[str, JSON] = {
@@ -292,70 +352,8 @@ class Dispatch:
             "value": outcome.value,
             "reason": outcome.reason,
         }
-        await self.store.signal(row.parent, f"child:{run_id}", "child", body, self.clock.now())
+        await self._signal(row.parent, f"child:{run_id}", "child", body)
         self.ring(row.parent)
 
-    async def create(
-        self,
-        workflow: Workflow,
-        inputs: Mapping[str, JSON],
-        *,
-        request_id: str | None,
-        run_id: str | None = None,
-        parent: str | None = None,
-    ) -> str:
-        """Create a run, or return the one this `request_id` made earlier."""
-        await self._define(workflow)
-        at = self.clock.now()
-        new_id = run_id or f"r-{self.settings.entropy.take(8).hex()}"
-        run = Run.start(
-            workflow,
-            new_id,
-            inputs,
-            self.settings,
-            at=at,
-            request_id=request_id,
-            root=None if parent is None else parent.split("-c")[0],
-        )
-        records = run.seal(0)
-        for digest, data in run.take_blobs():
-            await self.store.keep_blob(data)
-            del digest
-        # A `say` of the first state is queued by these very records.
-        write = Write(records=records, head=head_row(run, "ready"), outbox=deliveries(records))
-        made, new = await self.store.create(
-            write, workflow=workflow.table.name, request_id=request_id, parent=parent
-        )
-        if new:
-            run.saved(records)
-            self._fresh[made] = (run, records)
-        return made
-
-    async def _define(self, workflow: Workflow) -> None:
-        digest = workflow.definition.hash
-        if digest not in self._defined:
-            await self.store.define(digest, workflow.definition.data)
-            self._defined.add(digest)
-
-    def know(self, workflow: Workflow) -> None:
-        """Remember a workflow and its children by definition."""
-        self._workflows[workflow.definition.hash] = workflow
-        for child in workflow.children.values():
-            self.know(child)
-
-    async def _workflow(self, row: RunRow) -> Workflow:
-        """Return the workflow a run was started with: its own definition, today's functions."""
-        known = self._workflows.get(row.definition)
-        if known is not None:
-            return known
-        definition = Definition.from_data(await self.store.definition(row.definition))
-        donor = next(
-            (flow for flow in self._workflows.values() if flow.table.name == row.workflow),
-            self.first,
-        )
-        functions = {
-            name: donor.functions[name] for name in definition.tools if name in donor.functions
-        }
-        made = Workflow.from_definition(definition, functions, donor.children)
-        self._workflows[row.definition] = made
-        return made
+    async def _signal(self, run_id: str, signal_id: str, name: str, body: Any) -> None:
+        await self.store.signal(run_id, signal_id, name, body, self.clock.now())

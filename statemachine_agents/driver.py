@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from statemachine_agents.advance import Busy, Done, Lost, Shell, Waiting
-from statemachine_agents.dispatch import TTL, Dispatch
-from statemachine_agents.errors import UsageError
+from loguru import logger
+
+from statemachine_agents.act import Shell
+from statemachine_agents.advance import Busy, Done, Lost, Waiting
+from statemachine_agents.archive import Archive
+from statemachine_agents.dispatch import Dispatch
+from statemachine_agents.errors import StoreError, UsageError, ValueRefused
 from statemachine_agents.journal.outcome import Outcome
 from statemachine_agents.journal.records import Record
 from statemachine_agents.kernel.workflow import Workflow
@@ -35,6 +39,9 @@ from statemachine_agents.turn.ports import (
 from statemachine_agents.turn.run import Run, Settings
 from statemachine_agents.values import JSON, Redactor, keep_all
 
+TTL: Final = 30.0
+"""Seconds a lease lasts without renewal."""
+
 
 class Driver:
     """Run a workflow.
@@ -46,7 +53,7 @@ class Driver:
         store: where journals live; in memory when None.
         observers: called with every `Moment` after its commit.
         outbox: hands replies to customers; None counts them as delivered once committed.
-        redact: applied to everything from outside before it is written.
+        redact: applied once to everything from outside before it is written.
         clock: time; the system's when None.
         entropy: noise; the system's when None.
         ttl: seconds a lease lasts without renewal.
@@ -85,15 +92,14 @@ class Driver:
             self.store,
             self.model,
             self.clock,
-            {},
-            outbox,
-            (self._stream_out, *observers),
-            grace,
+            outbox=outbox,
+            observers=(self._stream_out, *observers),
+            grace=grace,
+            ttl=ttl,
         )
         self._streams: dict[str, list[asyncio.Queue[Moment | None]]] = {}
-        self._runs = Dispatch(
-            workflow, self._shell, self._settings, ttl=ttl, on_quiet=self._end_streams
-        )
+        self._archive = Archive(workflow, self.store, self.clock, self._settings)
+        self._runs = Dispatch(self._archive, self._shell, on_quiet=self._end_streams)
 
     # ---------------------------------------------------------------------------------- lifetime
 
@@ -105,7 +111,10 @@ class Driver:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop new turns, give effects under way their grace, close what this driver made."""
+        """Stop new turns, give effects under way their grace, let go of connections.
+
+        A store that was given is not closed.
+        """
         await self._runs.aclose()
         await self.model.aclose()
         if self._owns_store:
@@ -114,8 +123,12 @@ class Driver:
     async def serve(self, *, every: float = 1.0) -> None:
         """Advance whatever is due in the store, until cancelled: runs of other processes too."""
         while True:
-            for run_id in await self.store.due():
-                self._runs.ring(run_id)
+            try:
+                for run_id in await self.store.due():
+                    if (await self.store.row(run_id)).workflow in self._archive.names:
+                        self._runs.ring(run_id)
+            except StoreError as error:
+                logger.bind(error=str(error)).warning("the store did not say what is due")
             await asyncio.sleep(every)
 
     # ------------------------------------------------------------------------------------- doors
@@ -145,9 +158,9 @@ class Driver:
             UsageError: an input is undeclared, missing or of the wrong type.
             TimeoutError: it was neither ended nor parked in time.
         """
-        run_id = await self._runs.create(self.workflow, inputs or {}, request_id=request_id)
-        if message is not None:
-            said = cleaned("message", {"text": message}, self._settings.redact)
+        said = None if message is None else self._cleaned("message", {"text": message})
+        run_id = await self._archive.create(self.workflow, inputs or {}, request_id=request_id)
+        if said is not None:
             await self.store.signal(run_id, "first", "message", said, self.clock.now())
         self._runs.ring(run_id)
         return await self.result(run_id, timeout=timeout) if wait else run_id
@@ -183,15 +196,10 @@ class Driver:
         Raises:
             TimeoutError: neither happened in time; the run goes on.
             UnknownRun: no such run.
+            Exception: whatever stopped it; it can be resumed.
         """
         async with asyncio.timeout(timeout):
-            while (task := self._runs.tasks.get(run_id)) is not None:
-                await asyncio.wait([task])
-        failure = self._runs.failures.pop(run_id, None)
-        if failure is not None:
-            raise failure
-        last = self._runs.last.get(run_id)
-        return last if last is not None else (await self.load(run_id)).outcome
+            return await self._runs.quiet(run_id)
 
     async def resume(
         self, run_id: str, *, by: str = "", reason: str = "resumed", wait: bool = True
@@ -339,15 +347,28 @@ class Driver:
         return out
 
     async def stream(self, run_id: str) -> AsyncIterator[Moment]:
-        """Yield the moments of a run from now on, until it ends or parks."""
+        """Yield the moments of a run from now on, until it ends or parks.
+
+        Raises:
+            UnknownRun: no such run.
+            Exception: whatever stopped it, after its last moment; it can be resumed.
+        """
         queue: asyncio.Queue[Moment | None] = asyncio.Queue()
-        self._streams.setdefault(run_id, []).append(queue)
-        self._runs.ring(run_id)
+        listening = self._streams.setdefault(run_id, [])
+        listening.append(queue)
         try:
+            self._runs.ring(run_id)
+            if run_id not in self._runs.tasks:
+                return  # this driver is being left
             while (moment := await queue.get()) is not None:
                 yield moment
         finally:
-            self._streams[run_id].remove(queue)
+            listening.remove(queue)
+            if not listening and self._streams.get(run_id) is listening:
+                del self._streams[run_id]
+        failure = self._runs.failures.get(run_id)
+        if failure is not None:
+            raise failure
 
     async def load(self, run_id: str) -> Run:
         """Fold a run from its journal, without taking it.
@@ -356,11 +377,11 @@ class Driver:
             UnknownRun: no such run.
             JournalDamaged: its journal does not verify.
         """
-        return await self._runs.load(run_id)
+        return (await self._archive.load(run_id))[0]
 
     async def records(self, run_id: str) -> list[Record]:
         """Return a run's records, large bodies read back."""
-        return await self._runs.records(run_id)
+        return await self._archive.records(run_id)
 
     async def advance(self, run_id: str) -> Done | Waiting | Busy | Lost:
         """Turn one run until it ends or must wait. The only thing an engine ever calls.
@@ -377,14 +398,20 @@ class Driver:
         """Put a signal into the inbox and ring; refuse what the run would refuse."""
         run = await self.load(run_id)
         at = self.clock.now()
-        clean = cleaned(name, body, self._settings.redact)
+        clean = self._cleaned(name, body)
         refusal = inbound(run.standing, Signal(run_id, signal_id, name, clean, at))
         if isinstance(refusal, str):
             raise UsageError(refusal, run=run_id)
         await self.store.signal(run_id, signal_id, name, clean, at)
-        self._runs.last.pop(run_id, None)
         self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome
+
+    def _cleaned(self, name: str, body: Mapping[str, JSON]) -> dict[str, JSON]:
+        """Redact what a person says before it is written anywhere."""
+        try:
+            return cleaned(name, body, self._settings.redact)
+        except ValueRefused as refused:
+            raise UsageError(str(refused)) from refused
 
     async def _only_approval(self, run_id: str) -> str:
         waiting = [

@@ -122,7 +122,7 @@ def has_died(owner: str) -> bool:
 def _host() -> str:
     """Name the place where our pids mean something: containers may share a host name."""
     try:
-        space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+        space = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
     except OSError:
         return socket.gethostname()
     return f"{socket.gethostname()}/{space}"

@@ -15,7 +15,18 @@ FLOORS = [
     {"journal"},
     {"turn"},
     {"tools", "models", "stores"},
-    {"moments", "system", "load", "act", "advance", "dispatch", "driver", "bot", "engines"},
+    {
+        "moments",
+        "system",
+        "load",
+        "act",
+        "advance",
+        "archive",
+        "dispatch",
+        "driver",
+        "bot",
+        "engines",
+    },
     {"testing", "web", "cli", "__main__"},
 ]
 """Lowest first; a module imports its own floor's part, or lower floors."""

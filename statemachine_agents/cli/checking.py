@@ -156,7 +156,7 @@ def _tell(paper: Paper, result: Checked, *, grid: bool) -> None:
         paper.line(*_problem(problem))
     if result.unread:
         paper.object({"event": "unread", "path": result.path, "text": result.unread})
-        paper.complain(("sma: ", "bold red"), result.unread)
+        paper.complain(result.unread)
         return
     if grid and result.grid is not None:
         _tell_grid(paper, result)

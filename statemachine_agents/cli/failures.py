@@ -78,12 +78,12 @@ def report(error: BaseException, paper: Paper) -> int:
         _interrupted(error, paper)
         return code
     sentence = _sentence(error, code)
-    paper.complain(("sma: ", "bold red"), sentence)
+    paper.complain(sentence)
     for note in getattr(error, "__notes__", ()):
-        paper.complain(note)
+        paper.complain(note, lead="")
     paper.object({"event": "error", "error": type(error).__name__, "text": sentence, "exit": code})
     if os.environ.get("SMA_DEBUG"):
-        paper.complain("".join(traceback.format_exception(error)))
+        paper.complain("".join(traceback.format_exception(error)), lead="")
     return code
 
 

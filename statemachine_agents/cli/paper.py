@@ -20,7 +20,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from statemachine_agents.cli.text import clean, clean_lines, json_line
+from statemachine_agents.cli.text import clean, json_line
 from statemachine_agents.values import JSON
 
 Part: TypeAlias = str | tuple[str, str]
@@ -89,10 +89,12 @@ class Paper:
         """Write one line to stderr, whoever reads stdout."""
         self._err.print(_text(parts), soft_wrap=True)
 
-    def complain(self, *parts: Part) -> None:
-        """Write a message of one or several lines to stderr."""
-        for line in "".join(part if isinstance(part, str) else part[0] for part in parts).split("\n"):
-            self._err.print(_text((line,)), soft_wrap=True)
+    def complain(self, text: str, *, lead: str = "sma: ") -> None:
+        """Write a message of one or several lines to stderr, `lead` in front of the first."""
+        first, *others = text.split("\n")
+        self.note((lead, "bold red"), first)
+        for line in others:
+            self.note(line)
 
     def object(self, value: JSON) -> None:
         """Write one object for programs; nothing without `--json`."""
@@ -155,11 +157,11 @@ def _console(stream: IO[str]) -> Console:
     )
 
 
-def _text(parts: Sequence[Part], cleaned: Any = None) -> Text:
+def _text(parts: Sequence[Part]) -> Text:
     out = Text()
     for part in parts:
         text, style = (part, "") if isinstance(part, str) else part
-        out.append(_keep_indent(text) if cleaned is None else cleaned(text), style or None)
+        out.append(_keep_indent(text), style or None)
     return out
 
 

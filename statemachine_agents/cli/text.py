@@ -28,12 +28,6 @@ def clean(text: object) -> str:
     return _UNSAFE.sub("\ufffd", _SPACES.sub(" ", str(text))).strip()
 
 
-def clean_lines(text: object) -> str:
-    """Return a text of several lines, each one clean, indents kept."""
-    lines = str(text).replace("\r\n", "\n").replace("\t", "    ").split("\n")
-    return "\n".join(_UNSAFE.sub("\ufffd", line).rstrip() for line in lines)
-
-
 def short(text: object, width: int = 160) -> str:
     """Return a clean text, cut to a width with an ellipsis."""
     plain = clean(text)

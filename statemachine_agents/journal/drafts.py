@@ -84,7 +84,7 @@ def raised(s: Standing, name: str, text: str, *, kind: str = "") -> Draft:
     """Step an engine event that carries a sentence, such as `limit.iterations`."""
     error = {"kind": kind or name, "text": text, "attempts": 0}
     now = s.now if s.workflow.reads_time else ""
-    return write_step(step(s.workflow, s.snap(), Event(name, now, {"error": error}, error)))
+    return write_step(step(s.workflow, s.snap(), Event(name, now, {"error": error})))
 
 
 def plain(s: Standing, name: str) -> Draft:

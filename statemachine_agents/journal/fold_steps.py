@@ -86,7 +86,8 @@ def _consume(s: Standing, event: str) -> JSON:
         message = s.inbox.popleft()
         outside(s)
         s.heard.append(str(message.get("text", "")))
-    elif event == "entered":
+        return message
+    if event == "entered":
         s.entered_visit = s.snap().visit
     elif event == "settled":
         s.settled_visit = s.snap().visit

@@ -248,9 +248,10 @@ def _cells(
             event,
             tuple(notes.get(event, ())),
             tuple(moves.get(event, ())),
-            # A table that collects (it has a `settled` row) does not fail at the first error.
+            # A table that collects (it has a `settled` row) does not fail at the first error; a
+            # guard that cannot be evaluated is a fault of the table and fails it anyway.
             "stays"
-            if "settled" in moves and event.endswith(collected)
+            if "settled" in moves and event.endswith(collected) and event != "guard.error"
             else default_of(state, event),
         )
         for event in (*meets, *(event for event in notes if event not in meets))

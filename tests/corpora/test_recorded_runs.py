@@ -187,6 +187,12 @@ def sound(run, driven, tape):
     assert Journal.loads(driven.journal.dumps()) == driven.journal, run.id
 
 
+def reused_ids(run):
+    """Return how many calls of a recording bear the id of an earlier one."""
+    ids = [call.id for call in run.calls if call.id is not None]
+    return len(ids) - len(set(ids))
+
+
 def closing(run):
     """Return what the model says after the recording; an empty one never asks it."""
     return [say(CLOSING)] if run.messages else []
@@ -223,6 +229,8 @@ def test_every_recorded_run_is_a_valid_history_and_replays(name, model_id):
                 counting=False,
             )
         assert not model.unused, run.id
+        renamed = sum(len(body.get("renamed", ())) for body in driven.bodies("model_replied"))
+        assert renamed == reused_ids(run), run.id
         sound(run, driven, tape)
         told = one_result_each(run, requests[-1].messages) if requests else []
         told_as_recorded(run, told)
@@ -231,7 +239,7 @@ def test_every_recorded_run_is_a_valid_history_and_replays(name, model_id):
             requests=len(requests),
             calls=len(run.calls),
             made=len(tape.made),
-            renamed=sum(len(body.get("renamed", ())) for body in driven.bodies("model_replied")),
+            renamed=renamed,
         )
     assert counted["runs"] == len(corpus.runs) > 0
     print(f"\n{name} as {model_id}: " + ", ".join(f"{n} {word}" for word, n in counted.items()))
