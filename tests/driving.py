@@ -8,7 +8,7 @@ Not here: drawing what happens by chance (`random_runs`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,7 +16,7 @@ import attrs
 from statemachine_agents.journal.decide import decide
 from statemachine_agents.journal.fold import take
 from statemachine_agents.journal.journal import Journal
-from statemachine_agents.journal.records import Record, verify
+from statemachine_agents.journal.records import Draft, Head, Record, seal, verify
 from statemachine_agents.journal.standing import Standing
 from statemachine_agents.kernel.workflow import Workflow, used_tools
 from statemachine_agents.system import SeededEntropy
@@ -389,6 +389,28 @@ class Hand:
                 assert messages[: len(before)] == before
             assert head in (None, (request.system, request.tools))
             last[body["agent"]] = (body["epoch"], messages, (request.system, request.tools))
+
+
+def resealed(
+    records: Sequence[Record], index: int, body: dict[str, Any], kind: str | None = None
+) -> list[Record]:
+    """Return the records with one body changed and the chain made good again behind it."""
+    out, head = [], Head()
+    for number, record in enumerate(records):
+        draft = Draft(record.kind, record.body)
+        if number == index:
+            draft = Draft(kind or record.kind, body)
+        out += seal(
+            [draft],
+            run=record.run,
+            definition=record.definition,
+            fence=record.fence,
+            head=head,
+            at=record.at,
+            entropy=SeededEntropy(number),
+        )
+        head = Head(out[-1].seq, out[-1].hash)
+    return out
 
 
 def lockstep(workflow: Workflow, run: str, records: tuple[Record, ...]) -> Standing:

@@ -16,7 +16,18 @@ from statemachine_agents.table.expressions import parse, parse_target, write
 from statemachine_agents.table.model import State, Table, Transition
 from statemachine_agents.table.toolspec import ToolSpec
 
-ENGINE = {"entered", "settled", "model", "user", "approval", "timer", "undo", "limit", "run", "guard"}
+ENGINE = {
+    "entered",
+    "settled",
+    "model",
+    "user",
+    "approval",
+    "timer",
+    "undo",
+    "limit",
+    "run",
+    "guard",
+}
 LIMITS = "iterations calls visits refusals nudges idle requests tokens cost_usd seconds".split()
 TYPES = {
     "string": str, "integer": int, "number": (int, float), "boolean": bool, "object": dict,
@@ -235,10 +246,7 @@ def _default(table: Table, state: State, event: str) -> str:
         collects = any(
             row.target is not None
             and any(_fits(text, "settled") for text in row.event)
-            and (
-                row.source in (state.name, "*")
-                or state.name in table.groups.get(row.source, ())
-            )
+            and (row.source in (state.name, "*") or state.name in table.groups.get(row.source, ()))
             for row in table.transitions
         )
         return "stays" if collects else "failed"

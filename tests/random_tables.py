@@ -169,7 +169,12 @@ def random_event(random: Random, event: str) -> dict[str, Any]:
     match given_by(event):
         case "result":
             value = random.choice(
-                (None, {"n": random.randrange(3), "ok": random.random() < 0.5}, {"why": "z"}, {"n": 1})
+                (
+                    None,
+                    {"n": random.randrange(3), "ok": random.random() < 0.5},
+                    {"why": "z"},
+                    {"n": 1},
+                )
             )
             scope = {"result": value, "args": {"n": 1}}
         case "error":

@@ -127,7 +127,7 @@ def show(run: o.RunId, /, *, store: o.Store = o.STORE, json: o.Json = False) -> 
     _show(paper, row, journal)
     stands = outcome_of(fold(journal.workflow, row.run, journal.records))
     pending = _with_store(store, waits) if stands.waiting else []
-    holder = holder_of(store, row.run)
+    holder = holder_of(row)
     options = () if store == o.STORE else ("--store", str(store))
     lines = [] if holder is not None else next_commands(stands, pending, options)
     rows = rows_of(stands, journal.records, pending, lines)

@@ -2,7 +2,7 @@
 
 Rules.  1. Ctrl-C leaves the driver in order and names the command that goes on.  2. A run that
 another process advances is left to it: who only wanted to say something waits for what comes of it,
-who wanted to advance it is told who does.  3. A killed process's lease is given back first.
+who wanted to advance it is told who does.
 Not here: what each command says to the run (`driving`), where things are found (`finding`).
 """
 
@@ -19,16 +19,17 @@ import attrs
 from statemachine_agents.cli.ending import tell
 from statemachine_agents.cli.failures import Interrupted, code_of
 from statemachine_agents.cli.finding import existing_store, find_run, model_of, workflow_of
-from statemachine_agents.cli.holding import free_if_gone, holder_of
+from statemachine_agents.cli.holding import Holder, holder_of
 from statemachine_agents.cli.live import Live
 from statemachine_agents.cli.options import STORE
 from statemachine_agents.cli.paper import Paper
 from statemachine_agents.cli.text import clock_of, command
 from statemachine_agents.driver import Driver
-from statemachine_agents.errors import UsageError
+from statemachine_agents.errors import TableError, UsageError
 from statemachine_agents.journal.outcome import Outcome
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.stores.sqlite import SQLiteStore
+from statemachine_agents.system import has_died
 from statemachine_agents.turn.recovery import recover_at
 
 Speak: TypeAlias = Callable[[Driver], Awaitable[str]]
@@ -91,10 +92,12 @@ class Session:
             try:
                 row = await find_run(store, text)
                 self.run_id = row.run
+                holder = holder_of(row)
+                if holder is not None and not follow:
+                    raise _held(row.run, holder)
                 workflow = await workflow_of(store, row, self.named)
-                gone = await free_if_gone(store, row.run)
-                if gone is not None:
-                    self.paper.note(f"process {gone.pid} had this run and is gone; taking it over")
+                if row.lease_until is not None and has_died(row.owner):
+                    self.paper.note(f"the process that had run {row.run} is gone; taking it over")
                 return await self._drive(store, workflow, spoken, follow=follow)
             finally:
                 await store.aclose()
@@ -123,7 +126,7 @@ class Session:
             line = command("resume", self.run_id, *self.options) if self.run_id else ""
             raise Interrupted(self.run_id, line) from None
         except Exception as error:
-            if self.run_id and not isinstance(error, UsageError):
+            if self.run_id and not isinstance(error, UsageError | TableError):
                 line = command("resume", self.run_id, *self.options)
                 error.add_note(f"the run can go on: {line}")
             raise
@@ -137,7 +140,12 @@ class Session:
             async with Driver(workflow, model=model, store=store, observers=[live]) as driver:
                 live.run_id = self.run_id = await speak(driver)
                 self._open(workflow, label)
-                outcome = await self._result(driver, store, follow=follow)
+                try:
+                    outcome = await self._result(driver, store, follow=follow)
+                except asyncio.CancelledError:
+                    live.close()
+                    self.paper.note("stopping in order; Ctrl-C again leaves at once")
+                    raise
                 live.close()
                 pending = await driver.pending(self.run_id) if outcome.waiting else []
                 records = await driver.records(self.run_id)
@@ -180,18 +188,20 @@ class Session:
         Raises:
             UsageError: somebody does, and we are not to wait for it.
         """
-        holder = holder_of(store.path, self.run_id)
-        if holder is not None and not follow and not holder.gone:
-            msg = f"run {self.run_id} is being advanced by {holder}; let it, or stop it first"
-            raise UsageError(msg, run=self.run_id, host=holder.host, pid=holder.pid)
-        if holder is not None and not holder.gone:
-            self.paper.note(
-                f"sent; run {self.run_id} is being advanced by {holder}, waiting for it"
-            )
-        while holder_of(store.path, self.run_id) is not None:
-            if await free_if_gone(store, self.run_id) is not None:
-                return
+        holder = holder_of(await store.row(self.run_id))
+        if holder is None:
+            return
+        if not follow:
+            raise _held(self.run_id, holder)
+        self.paper.note(f"sent; {holder} advances run {self.run_id}, waiting for it")
+        # The other process tells us nothing but what it writes, so this can only look again.
+        while holder_of(await store.row(self.run_id)) is not None:  # noqa: ASYNC110 - see above
             await asyncio.sleep(_PATIENCE)
+
+
+def _held(run: str, holder: Holder) -> UsageError:
+    msg = f"run {run} is being advanced by {holder}; let it, or stop it first"
+    return UsageError(msg, run=run, owner=holder.owner)
 
 
 def somebody(by: str | None) -> str:

@@ -144,6 +144,8 @@ def _record(row: dict[str, JSON]) -> Record:
 
 
 def _only(row: dict[str, JSON], *names: str) -> None:
+    if not isinstance(row, dict):
+        raise TypeError("not an object")
     strange = [name for name in row if name not in names]
     if strange:
         msg = f"a part named {strange[0]!r}, expected {', '.join(names)}"

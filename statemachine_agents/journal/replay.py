@@ -147,7 +147,8 @@ def _compare(record: Record, decided: Draft | None) -> Difference | None:
     recorded = record.body
     if body == recorded:
         return None
-    for name in sorted(set(body) | set(recorded)):
+    # The row first: of all that differs in a step it says most.
+    for name in sorted(set(body) | set(recorded), key=lambda name: (name != "row", name)):
         if name not in filled and body.get(name) != recorded.get(name):
             return _different(record, name, recorded.get(name), body.get(name), decided)
     return None

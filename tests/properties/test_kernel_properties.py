@@ -18,7 +18,7 @@ from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.table.events import alphabet
 from tests import oracle
 from tests.driving import TOOLS, bound
-from tests.random_tables import TESTED, random_event, random_workflow
+from tests.random_tables import random_event, random_workflow
 from tests.strategies import SPECS, scenarios, tables
 
 TABLES = 2_400
@@ -29,8 +29,14 @@ def drawn_event(random: Random, workflow: Workflow, snapshot: Snapshot) -> Event
     """Draw an event the run may meet where it stands, or a result of an earlier visit."""
     state = workflow.state(snapshot.state)
     can = sorted(oracle.meets(workflow.table, state, TOOLS))
-    late = random.random() < 0.12 or not can
-    name = f"{random.choice(TESTED)}.{random.choice(('ok', 'error'))}" if late else random.choice(can)
+    table = workflow.table
+    tools = sorted({tool for other in table.states.values() for tool in table.tools_in(other)})
+    late = bool(tools) and random.random() < 0.12
+    tail = random.choice(("ok", "error"))
+    cells = workflow.grid.cells.get(snapshot.state, {})
+    moving = [event for event in can if cells[event].moves]  # or most events meet no row
+    likely = moving if moving and random.random() < 0.6 else can
+    name = f"{random.choice(tools)}.{tail}" if late else random.choice(likely)
     scope = random_event(random, name)
     fact = scope.get("result", scope.get("error"))
     visit = snapshot.visit - 1 if late else random.choice((None, snapshot.visit))
@@ -95,11 +101,11 @@ def test_the_kernel_agrees_with_the_dictionary_interpreter(part):
             else:  # an end is looked at, and the walk goes on from before it
                 snapshot, expected = done.after, want["after"]
     assert steps == WALK * TABLES / 4
-    assert moved > steps / 4
+    assert moved > steps / 5
     assert failed > steps / 100
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_steps_of_shrinkable_tables_are_pure_and_total(data):
     """No event of any table raises; the same step twice is equal; inputs stay as they were."""

@@ -1,0 +1,176 @@
+"""The fold: every kind of record, every recorded move checked, and nothing guessed."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from statemachine_agents.errors import JournalDamaged
+from statemachine_agents.journal.fold import APPLY, fold
+from statemachine_agents.journal.records import KINDS, Draft
+from statemachine_agents.table.model import Key, Limits, State, Transition
+from tests.driving import Hand, resealed, same, small, use
+from tests.lively_tables import refund_desk
+from tests.journal.test_journal import refunded
+
+
+def step_at(hand: Hand, event: str) -> int:
+    """Return the index of the record that stepped an event."""
+    return next(
+        index
+        for index, record in enumerate(hand.records)
+        if record.kind == "stepped" and record.body["event"] == event
+    )
+
+
+def refolded(hand: Hand, index: int, **changes):
+    """Fold the journal with one body changed and the chain made good again."""
+    body = {**hand.records[index].body, **changes}
+    body = {name: value for name, value in body.items() if value is not ...}
+    return fold(hand.workflow, "r-1", resealed(hand.records, index, body))
+
+
+def test_every_kind_of_record_can_be_folded():
+    """There is a fold for each kind of the format, and no other."""
+    assert {*APPLY, "stepped"} == KINDS
+
+
+@pytest.mark.parametrize(
+    ("event", "changes", "why"),
+    [
+        ("fetch_order.ok", {"to": "complete"}, "row 1 does not lead"),
+        ("fetch_order.ok", {"row": 4}, "row 5 does not lead"),
+        ("fetch_order.ok", {"row": ...}, "no row made"),
+        ("fetch_order.ok", {"row": ..., "outcome": "unhandled", "default": "stays"}, "no row made"),
+        ("fetch_order.ok", {"row": ..., "outcome": "ended"}, "no row made"),
+        ("fetch_order.ok", {"outcome": "stayed"}, "does not make a step"),
+        ("fetch_order.ok", {"late": True}, "does not lead"),
+        ("fetch_order.ok", {"notes": [0]}, "is no note"),
+        ("fetch_order.ok", {"from": "crediting"}, "a step from 'crediting'"),
+        ("fetch_order.ok", {"event": "send_email.ok"}, "did not happen"),
+        ("send_email.ok", {"outcome": "moved"}, "does not make a step"),
+        ("run.started", {"to": "complete"}, "no row made"),
+        ("run.started", {"from": "fetching"}, "a step from"),
+    ],
+)
+def test_recorded_moves_are_checked_against_the_grid(event, changes, why):
+    """A record that claims a move which the table does not have is damage, though its hash is good."""
+    hand = refunded()
+    with pytest.raises(JournalDamaged, match=why) as caught:
+        refolded(hand, step_at(hand, event), **changes)
+    assert caught.value.facts["seq"] == step_at(hand, event) + 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("call_returned", {"no": 99}),
+        ("call_returned", {"ok": ...}),
+        ("call_intended", {"tool": "no_such_tool"}),
+        ("model_replied", {"content": 5}),
+        ("model_asked", {"agent": ...}),
+    ],
+)
+def test_records_that_cannot_follow_are_damage(kind, changes):
+    """A sealed record that makes no sense where it stands is named, not a crash."""
+    hand = refunded()
+    index = hand.kinds.index(kind)
+    with pytest.raises(JournalDamaged):
+        refolded(hand, index, **changes)
+
+
+def test_a_gap_is_damage():
+    """Records start at 1 and follow without a gap."""
+    hand = refunded()
+    with pytest.raises(JournalDamaged):
+        fold(hand.workflow, "r-1", hand.records[1:])
+    with pytest.raises(JournalDamaged):
+        fold(hand.workflow, "r-1", [*hand.records[:3], *hand.records[4:]])
+
+
+def test_an_erased_record_ends_a_fold():
+    """What an erased record said is not known, so nothing after it is."""
+    hand = refunded()
+    records = list(hand.records)
+    records[4] = attrs.evolve(records[4], data=None, salt=b"", body={})
+    with pytest.raises(JournalDamaged, match="erased"):
+        fold(hand.workflow, "r-1", records)
+
+
+def test_administrative_records_can_be_folded():
+    """Quarantine stops a run, a migration and a fork open new prompts, a fork changes data."""
+    hand = Hand(refund_desk(), {"order_id": "A1"})
+    hand.reply(use("fetch_order"))
+    hand.returns({"email": "a@b"})
+    hand.run.note(Draft("run_migrated", {"from": "x", "to": "y"}), hand.now())
+    hand.save()
+    assert hand.run.standing.transcript("agent").model == ""
+    hand.run.note(
+        Draft("run_forked", {"parent": "r-0", "seq": 3, "set": {"reason": "b"}}), hand.now()
+    )
+    assert hand.context["reason"] == "b"
+    hand.run.note(Draft("run_quarantined", {"reason": "poison"}), hand.now())
+    hand.save()
+    assert hand.outcome.status == "quarantined"
+    assert hand.waits == ("operator",)
+    live = hand.run.standing
+    same(fold(hand.workflow, "r-1", hand.records), live)
+
+
+def test_working_time_counts_while_the_run_works_and_not_while_it_is_parked():
+    """Time between records is working time, except while the run was parked."""
+    workflow = small(
+        Transition("here", "look.ok", "asking"),
+        Transition("asking", "approval.granted", "done"),
+        states=[State("here", do="look"), State("asking", wait="approval")],
+    )
+    hand = Hand(workflow)
+    call = hand.call()
+    hand.clock += 5_000_000
+    hand.returns({})
+    del call
+    worked = hand.run.standing.snap().counters.worked
+    assert 5_000_000 <= worked < 5_100_000
+    hand.clock += 3_600_000_000
+    hand.approve()
+    assert hand.run.standing.snap().counters.worked == worked
+    hand.audit()
+
+
+def test_a_clock_that_goes_back_takes_no_working_time_away():
+    """Order is `seq`; a time before the last one counts as the last one."""
+    workflow = small(
+        Transition("here", "look.ok", "done", guard="now >= '2027-01-15T08:00:00Z'"),
+        states=[State("here", do="look")],
+    )
+    hand = Hand(workflow)
+    assert hand.call().tool == "look"
+    hand.clock -= 3_600_000_000
+    hand.returns({})
+    assert hand.outcome.ok
+    assert hand.run.standing.snap().counters.worked >= 0
+    hand.audit()
+
+
+def test_stretch_values_are_cleared_by_outside_input_only():
+    """`scope="stretch"` goes back to its default when a person speaks, not when a tool returns."""
+    workflow = small(
+        Transition("here", "look.ok", None, assign={"temp": "context.temp + [1]"}),
+        Transition("here", "user.message", "stay", assign={"kept": "len(context.temp)"}),
+        states=[State("here", ask="x", tools=["look"], talk=True)],
+        context={
+            "temp": Key(type="list", default=[], scope="stretch"),
+            "kept": Key(type="integer", default=-1),
+        },
+        limits=Limits(idle=9),
+    )
+    hand = Hand(workflow)
+    hand.message()
+    for number in range(2):
+        hand.reply(use("look", n=number))
+        hand.returns({})
+    assert hand.context["temp"] == [1, 1]
+    hand.message()
+    hand.reply(text="hm")
+    assert hand.context == {"temp": [], "kept": 0}
+    hand.audit()
