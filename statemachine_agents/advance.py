@@ -94,6 +94,9 @@ class Advance:
         children: list[fx.StartChild] = []
         try:
             while True:
+                read = self._lone_read()
+                if read is not None:
+                    await self._read_ahead(read)
                 await self.save()
                 if self.signalled or self._timer_due():
                     await self._take_signals()
@@ -219,7 +222,22 @@ class Advance:
             return
         self.run.receive(fact, self.shell.clock.now())
         self.started.discard(effect.id)
-        await self.save(delivered=((effect.seq, 0),) if isinstance(effect, fx.Say) else ())
+        if self._lone_read() is None:
+            await self.save(delivered=((effect.seq, 0),) if isinstance(effect, fx.Say) else ())
+
+    def _lone_read(self) -> fx.CallTool | None:
+        return None if self.tasks or self.signalled else self.run.lone_read()
+
+    async def _read_ahead(self, effect: fx.CallTool) -> None:
+        """Make a read before its intent is durable: one commit a turn instead of two."""
+        try:
+            fact = await self.acting.act(effect)
+        except asyncio.CancelledError:
+            with contextlib.suppress(StoreError):
+                await self.save()  # the model's reply is worth keeping
+            raise
+        if fact is not None:
+            self.run.receive(fact, self.shell.clock.now())
 
     async def _abandon(self) -> None:
         """Leave in order: results that come within the grace are saved, the rest is recovery's."""

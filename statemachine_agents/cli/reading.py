@@ -31,12 +31,12 @@ from statemachine_agents.errors import JournalDamaged, UsageError
 from statemachine_agents.journal.fold import fold
 from statemachine_agents.journal.journal import Journal
 from statemachine_agents.journal.outcome import outcome_of
-from statemachine_agents.journal.records import GENESIS, Record, blob_of, header_of, with_blob
+from statemachine_agents.journal.records import GENESIS, blob_of, header_of, with_blob
 from statemachine_agents.journal.replay import Replayed
 from statemachine_agents.models.rehearsal import RehearsalModel
 from statemachine_agents.stores.sqlite import SQLiteStore
 from statemachine_agents.turn.ports import RunRow
-from statemachine_agents.values import JSON, dumps, sha256
+from statemachine_agents.values import JSON, sha256
 
 T = TypeVar("T")
 
@@ -200,8 +200,8 @@ def _from_file(path: Path) -> Journal:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
-    journal = Journal.loads(data)
-    if not journal.records:
+    journal = Journal.loads(data) if data else None
+    if journal is None or not journal.records:
         raise UsageError(f"{path} holds no records; `sma export RUN` writes a journal")
     return journal
 
@@ -266,14 +266,6 @@ def export(
 ) -> int:
     """Write a run's journal as JSON lines: its definition, then every record."""
     journal = _from_store(store, run)
-    large = [record.seq for record in journal.records if record.data != _written(record)]
-    if large:
-        raise UsageError(
-            f"run {journal.run_id}: the value of seq {large[0]} is too large for a record and lies "
-            "beside the journal; the file form cannot carry it yet, copy the store instead",
-            run=journal.run_id,
-            seqs=large,
-        )
     data = journal.dumps()
     paper = Paper()
     if out is None:
@@ -287,7 +279,3 @@ def export(
         raise UsageError(f"{out} cannot be written: {error.strerror}", path=str(out)) from error
     paper.note(f"{plural(len(journal.records), 'record')} of run {journal.run_id} in {out}")
     return SUCCESS
-
-
-def _written(record: Record) -> bytes | None:
-    return None if record.erased else dumps(record.body)

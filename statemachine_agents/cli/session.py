@@ -142,6 +142,7 @@ class Session:
                 self._open(workflow, label)
                 try:
                     outcome = await self._result(driver, store, follow=follow)
+                    await _parents(driver, store, self.run_id)
                 except asyncio.CancelledError:
                     live.close()
                     self.paper.note("stopping in order; Ctrl-C again leaves at once")
@@ -197,6 +198,13 @@ class Session:
         # The other process tells us nothing but what it writes, so this can only look again.
         while holder_of(await store.row(self.run_id)) is not None:  # noqa: ASYNC110 - see above
             await asyncio.sleep(_PATIENCE)
+
+
+async def _parents(driver: Driver, store: SQLiteStore, run: str) -> None:
+    """Wait for what the end of a child leads to in the runs above it; the driver rang them."""
+    while (parent := (await store.row(run)).parent) is not None:
+        await driver.result(parent)
+        run = parent
 
 
 def _held(run: str, holder: Holder) -> UsageError:

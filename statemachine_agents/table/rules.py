@@ -282,9 +282,10 @@ class _RuleParser:
         return parse(self.text[start : self.tokens.peek.start].rstrip(), self.define)
 
     def rule(self) -> Rule:
-        form = self.name("a rule")
-        if form not in FORMS:
+        form = self.tokens.peek.text
+        if self.tokens.peek.kind == "name" and form not in FORMS:
             raise self.fail(f"no rule is named {form!r}; known: {', '.join(FORMS)}")
+        self.name("a rule")
         self.tokens.expect("(")
         sides: list[tuple[Atom, ...]] = []
         count: int | None = None

@@ -11,6 +11,7 @@ Not here: waiting, calling, storing (`driver`); which decision is next (`journal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 import attrs
 
@@ -28,6 +29,9 @@ from statemachine_agents.turn.ports import Layout, ModelRequest, Signal
 from statemachine_agents.turn.prompt import compose, head_of
 from statemachine_agents.turn.recovery import recover_at
 from statemachine_agents.values import JSON, Redactor, ingest, keep_all
+
+_OURS: Final = frozenset({"model_replied", "call_refused", "call_intended", "stepped"})
+"""Records that may wait for a read's result: nobody outside was told that they are durable."""
 
 
 @attrs.frozen(kw_only=True)
@@ -193,6 +197,24 @@ class Run:
             if effect.id not in started:
                 return effect
         return None
+
+    def lone_read(self) -> fx.CallTool | None:
+        """Return a read that may be made before its intent is durable, else None.
+
+        It changes nothing, so a crash only asks the model again. It must be all there is to do,
+        and nothing unsaved may come from a person. Source: protocol.md section 2.3.
+        """
+        calls = self.standing.calls
+        if len(calls) != 1 or not self.unsaved:
+            return None
+        call = next(iter(calls.values()))
+        fresh = call.status == "open" and call.effect == "read" and call.attempt == 1
+        if not fresh or call.no in self._inherited or self.standing.replies:
+            return None
+        if any(draft.kind not in _OURS for _, draft in self.unsaved):
+            return None
+        effect = self._call_effect(call)
+        return effect if isinstance(effect, fx.CallTool) else None
 
     def _effects(self) -> Iterable[fx.Effect]:
         s = self.standing

@@ -1,7 +1,7 @@
 """What the tests of the command line type, and what they see.
 
-Rules.  1. `Said` holds everything a user gets: exit code, stdout, stderr.  2. Most cases run in this
-process (`typed`), a few as real processes (`process`, `begun`), because each costs a second.
+Rules.  1. `Said` holds everything a user gets: exit code, stdout, stderr.  2. Most cases run in
+this process (`typed`), a few as real processes (`process`, `begun`), because each costs a second.
 """
 
 from __future__ import annotations
@@ -128,12 +128,12 @@ name = "{name}"
 initial = "working"
 transitions = [
   {{ source = "working", event = "work.ok", target = "done", assign = {{ made = "result" }} }},
-  {{ source = "working", event = "work.error", target = "broken", assign = {{ why = "error.text" }} }},
+  {{ source = "working", event = "work.error", target = "bad", assign = {{ why = "error.text" }} }},
 ]
 [states]
 working = {{ do = ["work"] }}
 done = {{ final = "success", returns = "context.made" }}
-broken = {{ final = "failure", returns = "context.why" }}
+bad = {{ final = "failure", returns = "context.why" }}
 [context]
 made = "any"
 why = "string?"

@@ -137,7 +137,7 @@ def test_a_call_in_doubt_is_resolved_as_not_done(sma, home):
     run_id = doubtful(sma, home).last["run_id"]
     said = sma("resolve", run_id, "--call", "1", "--not-done", "--json")
     assert said.code == 3
-    assert said.last["state"] == "broken"
+    assert said.last["state"] == "bad"
 
 
 @pytest.mark.parametrize(

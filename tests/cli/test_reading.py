@@ -130,6 +130,88 @@ def test_an_exported_journal_replays_anywhere(sma, store, home):
     assert sma("replay", "--file", "a1.jsonl").code == 0
 
 
+def test_a_large_result_is_carried_by_the_file(sma, home):
+    """A value kept beside the journal travels with it: shown, exported, replayed."""
+    tools = RAISES.replace('raise RuntimeError("the line went dead")', 'return "x" * 400_000')
+    folder(home, "large", ONE_TOOL.format(name="large"), tools)
+    assert sma("run", "large").code == 0
+    assert sma("replay", "last").code == 0
+    shown = sma("show", "last", "--json").objects
+    assert len(shown[-1]["value"]) == 400_000
+    assert sma("export", "last", "--out", "large.jsonl").code == 0
+    assert sma("replay", "--file", "large.jsonl").code == 0
+
+
+FAMILY = '''
+from statemachine_agents import State, Table, Transition, Use, Workflow, tool
+
+@tool
+def greet(name: str) -> str:
+    """Greet somebody."""
+    if name == "nobody":
+        raise RuntimeError("who?")
+    return f"hello {name}"
+
+one = Workflow(
+    Table(
+        name="one",
+        initial="greeting",
+        context={"item": "string", "said": "string?"},
+        tools={"greet": Use(bind={"name": "context.item"})},
+        states=[
+            State("greeting", do=["greet"]),
+            State("done", final="success", returns="context.said"),
+        ],
+        transitions=[Transition("greeting", "greet.ok", "done", assign={"said": "result"})],
+    ),
+    tools=[greet],
+)
+workflow = Workflow(
+    Table(
+        name="all", initial="greeting", context={"names": "list"},
+        states=[
+            State("greeting", run=["one"], each="context.names", at_once=2),
+            State("done", final="success"),
+        ],
+        transitions=[Transition("greeting", "settled", "done")],
+    ),
+    workflows=[one],
+)
+'''
+
+
+def test_a_family_of_runs_is_told_apart(sma, home):
+    """Children are shown beside their parent, `last` is the parent, and a child can be named."""
+    (home / "family").mkdir()
+    (home / "family" / "workflow.py").write_text(FAMILY)
+    said = sma("run", "family", "--input", 'names=["ann", "bob"]')
+    assert said.code == 0, said.all
+    rows = sma("runs", "--json").objects
+    parent = next(row["run"] for row in rows if row["parent"] is None)
+    children = [row["run"] for row in rows if row["parent"] == parent]
+    assert len(children) == 2
+    assert sma("show", "last", "--json").last["run_id"] == parent
+    assert sma("show", parent[:8], "--json").last["run_id"] == parent
+    assert "child of " + parent in sma("show", children[0]).out
+    for run_id in (parent, *children):
+        assert sma("replay", run_id).code == 0
+    for line in ("c1 greet ok", "c2 greet ok"):
+        assert line in " ".join(said.out.split())
+
+
+def test_a_childs_doubt_is_resolved_through_the_child(sma, home):
+    """A parked child is named by its own id; its end goes on in the parent."""
+    (home / "family").mkdir()
+    (home / "family" / "workflow.py").write_text(FAMILY)
+    said = sma("run", "family", "--input", 'names=["nobody"]', "--json")
+    assert said.code == 5, said.all
+    child = next(row["run"] for row in sma("runs", "--json").objects if row["parent"])
+    said = sma("resolve", child, "--done", '"hello"', "--workflow", "family", "--json")
+    assert said.code == 0, said.all
+    assert said.last["value"] == "hello"
+    assert sma("show", "last", "--json").last["status"] == "succeeded"
+
+
 def test_a_changed_guard_input_is_found(sma, store, home):
     """A value changed in a copy: the broken hash, then the row and the verdicts that now differ."""
     sma("export", store[0], "--out", "a1.jsonl")
@@ -149,7 +231,8 @@ def test_a_record_changed_in_the_store_is_found(sma, store):
     """Whoever edits the database is found out by replay; show says it too, after the records."""
     with sqlite3.connect("sma-runs.db") as db:
         db.execute(
-            "update record set body = replace(body, ?, ?) where run = ? and seq = 11",
+            "update record set body = cast(replace(cast(body as text), ?, ?) as blob) "
+            "where run = ? and seq = 11",
             ('"eligible":true', '"eligible":false', store[0]),
         )
     db.close()

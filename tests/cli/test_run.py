@@ -178,7 +178,7 @@ initial = "start"
 transitions = [{ source = "start", event = "entered", target = "done" }]
 [states]
 start = { do = [] }
-done = { final = "success", returns = "[context.t, context.n, context.b, context.o, context.x, context.z]" }
+done = { final = "success", returns = "context" }
 [context]
 t = "string"
 n = "integer"
@@ -193,7 +193,8 @@ z = "string?"
         "--input", 'o={"a": [1]}', "--input", "x=free text=yes", "--input-json", '{"z": null}',
     )  # fmt: skip
     assert said.code == 0, said.err
-    assert said.last["value"] == ["1", -2, True, {"a": [1]}, "free text=yes", None]
+    wanted = {"t": "1", "n": -2, "b": True, "o": {"a": [1]}, "x": "free text=yes", "z": None}
+    assert said.last["value"] == wanted
     wrong = sma(
         "run", "typed", "--input", "t=1", "--input", "n=two", "--input", "b=1", "--input", "o={}"
     )

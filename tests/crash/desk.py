@@ -9,8 +9,10 @@ and strikes before or after the one it is set to.
 import asyncio
 import os
 import sqlite3
+import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import attrs
@@ -37,12 +39,12 @@ PATHS = {
 }
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Desk:
     """The world: everything the tools read and write.
 
     Args:
-        folder: where it lies.
+        folder: where it lies; a test may move the desk to another one.
         effect: class of the credit tool.
     """
 
@@ -52,6 +54,7 @@ class Desk:
     def open(self) -> "Desk":
         """Make the world; a `read` tool only looks up a credit that is there already."""
         with closing(sqlite3.connect(self.folder / "ledger.db")) as db, db:
+            db.execute("pragma synchronous = off")  # processes are killed here, not machines
             db.execute("create table if not exists credit (id integer primary key, at, key unique)")
             if self.effect == "read":
                 db.execute("insert or ignore into credit (at, key) values ('A1', 'before')")
@@ -62,7 +65,7 @@ class Desk:
         """Credit; a key that was used before gives the credit it made then."""
         self.note("credit", key)
         with closing(sqlite3.connect(self.folder / "ledger.db", timeout=30)) as db, db:
-            db.execute("pragma synchronous = off")  # processes are killed here, not machines
+            db.execute("pragma synchronous = off")
             db.execute("insert or ignore into credit (at, key) values (?, ?)", (order_id, key))
         return self.found(order_id)
 
@@ -106,6 +109,7 @@ class Desk:
         return [path.read_text() for path in (self.folder / "mails").iterdir()]
 
 
+@lru_cache(maxsize=16)
 def workflow(desk: Desk, inside=None) -> Workflow:
     """Bind the refund table to a desk; `inside` is called within the credit tool, after it."""
 
@@ -174,6 +178,14 @@ def credit_tool(desk: Desk, inside):
         return credit
 
     return process_credit
+
+
+@contextmanager
+def quick_folder():
+    """Give a folder in memory where there is one: these tests kill processes, not machines."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 class Hurried:

@@ -8,6 +8,7 @@ to be dead, as it would be.
 import asyncio
 import itertools
 import random
+import shutil
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ from tests.crash.desk import (
     live,
     model,
     opened,
+    quick_folder,
     settled,
 )
 
@@ -74,34 +76,43 @@ async def recover(desk):
 
 
 class Worlds:
-    """Makes a new folder for each case."""
+    """Gives a desk a new, empty folder for each case."""
 
     def __init__(self, folder):
         self.folder = folder
         self.made = 0
+        self.desks = {effect: Desk(folder, effect) for effect in EFFECTS}
 
     def new(self, effect):
+        if self.made:
+            shutil.rmtree(self.folder / str(self.made))
         self.made += 1
-        path = self.folder / str(self.made)
-        path.mkdir()
-        return Desk(path, effect).open()
+        desk = self.desks[effect]
+        desk.folder = self.folder / str(self.made)
+        desk.folder.mkdir()
+        return desk.open()
+
+
+@pytest.fixture
+def worlds():
+    with quick_folder() as folder:
+        yield Worlds(folder)
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
-def test_every_pair_of_crashes_changes_nothing(tmp_path, dead, effect):
+def test_every_pair_of_crashes_changes_nothing(worlds, dead, effect):
     """Crash at any place, resume, crash at any later place, resume: as if nothing had happened."""
-    worlds = Worlds(tmp_path)
 
     async def main():
         crashed, writes = await crash(worlds.new(effect), dead, ("after", 0))
         assert not crashed
         places = list(itertools.product(("before", "after"), range(1, writes + 1)))
         twice = 0
-        for first in places:
-            for second in itertools.product(("before", "after"), itertools.count(1)):
+        for first, when in itertools.product(places, ("before", "after")):
+            for at in itertools.count(1):
                 desk = worlds.new(effect)
                 assert (await crash(desk, dead, first))[0]
-                again = (await crash(desk, dead, second))[0]
+                again = (await crash(desk, dead, (when, at)))[0]
                 await recover(desk)
                 if not again:
                     break
@@ -112,10 +123,9 @@ def test_every_pair_of_crashes_changes_nothing(tmp_path, dead, effect):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_many_crashes_in_a_row_change_nothing(tmp_path, dead, seed):
+def test_many_crashes_in_a_row_change_nothing(worlds, dead, seed):
     """Up to four crashes, one after the other, at places drawn by chance."""
     chance = random.Random(seed)
-    worlds = Worlds(tmp_path)
 
     async def main():
         crashes = 0
