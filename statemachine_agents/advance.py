@@ -261,6 +261,7 @@ class Advance:
                 continue
             try:
                 await self._receive(effect, task.result())
+                await self.save()
             except StoreError:
                 logger.bind(run_id=self.lease.run).warning("a late result was not saved")
 

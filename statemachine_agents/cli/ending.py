@@ -13,6 +13,7 @@ from typing import Final
 from statemachine_agents.cli.live import style_of
 from statemachine_agents.cli.paper import Paper, Part
 from statemachine_agents.cli.text import brief, command
+from statemachine_agents.driver import Driver
 from statemachine_agents.journal.outcome import Outcome
 from statemachine_agents.journal.records import Record
 from statemachine_agents.values import JSON
@@ -30,7 +31,7 @@ def tell(
     outcome: Outcome,
     records: Sequence[Record],
     pending: Sequence[Mapping[str, JSON]],
-    options: Sequence[str],
+    lines: Sequence[str],
 ) -> None:
     """Write the last word: a panel for people; for programs the outcome object, last.
 
@@ -38,13 +39,13 @@ def tell(
         paper: where to.
         outcome: how the run stands.
         records: its journal.
-        pending: what it waits for people to say, as `Driver.pending` lists it.
-        options: what the next commands need besides the run: `--store`, `--workflow`.
+        pending: what it waits for people to say.
+        lines: the commands that go on.
     """
-    lines = next_commands(outcome, pending, options)
     paper.panel(
         (f"{outcome.status} in {outcome.state}", style_of(outcome.status)),
-        rows_of(outcome, records, pending, lines),
+        rows_of(outcome, records, pending),
+        lines,
     )
     if lines:
         paper.object(
@@ -58,11 +59,46 @@ def tell(
     paper.object(outcome.to_dict())
 
 
+async def waits_for(
+    driver: Driver, outcome: Outcome, options: Sequence[str]
+) -> tuple[list[dict[str, JSON]], list[str]]:
+    """Return what a run waits for people to say, and the commands that go on with it.
+
+    A run that waits for its children waits for what they wait for.
+
+    Args:
+        driver: of the run's store; it need not have functions.
+        outcome: how the run stands.
+        options: what the next commands need besides the run: `--store`, `--workflow`.
+    """
+    if outcome.status not in ("running", "waiting"):
+        return [], []
+    pending = await driver.pending(outcome.run_id)
+    lines = next_commands(outcome, pending, options)
+    if "child" in outcome.waiting:
+        below: list[str] = []
+        for child in _open_children(await driver.records(outcome.run_id)):
+            more, commands = await waits_for(driver, (await driver.load(child)).outcome, options)
+            pending += [{"run_id": child, **each} for each in more]
+            below += commands
+        lines = below or lines
+    return pending, lines
+
+
+def _open_children(records: Iterable[Record]) -> list[str]:
+    found: dict[str, None] = {}
+    for record in records:
+        if record.kind == "child_started":
+            found[str(record.body["child"])] = None
+        elif record.kind == "child_ended":
+            found.pop(str(record.body["child"]), None)
+    return list(found)
+
+
 def rows_of(
     outcome: Outcome,
     records: Sequence[Record],
     pending: Iterable[Mapping[str, JSON]],
-    lines: Iterable[str],
 ) -> list[tuple[str, Part]]:
     """Return the named values of the last word; empty ones are left out by `Paper.panel`."""
     rows: list[tuple[str, Part]] = [("path", " -> ".join(outcome.path))]
@@ -83,7 +119,6 @@ def rows_of(
     spent = (f"{amount} {_TOKENS.get(name, name)}" for name, amount in outcome.usage.items())
     rows.append(("tokens", ", ".join(spent)))
     rows.append(("run", outcome.run_id))
-    rows += [("next", (line, "bold")) for line in lines]
     return rows
 
 

@@ -122,8 +122,16 @@ class Paper:
             self._out.print(grid)
         self.raw("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
 
-    def panel(self, title: Part, rows: Iterable[tuple[str, Part]]) -> None:
-        """Write named values under a title: in a box on a terminal, as plain lines in a pipe."""
+    def panel(
+        self, title: Part, rows: Iterable[tuple[str, Part]], commands: Iterable[str] = ()
+    ) -> None:
+        """Write named values under a title: in a box on a terminal, as plain lines in a pipe.
+
+        Args:
+            title: the first line.
+            rows: names and values; empty values are left out.
+            commands: what to type next; never broken over lines, so that it can be copied.
+        """
         if self.json:
             return
         style = "" if isinstance(title, str) else title[1]
@@ -132,6 +140,8 @@ class Paper:
             self.line(title)
             for name, value in filled:
                 self.line(f"  {name:<9} ", value)
+            for command in commands:
+                self.line(f"  {'next':<9} ", command)
             return
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(style="dim", no_wrap=True)
@@ -139,6 +149,8 @@ class Paper:
         for name, value in filled:
             grid.add_row(Text(name), _text((value,)))
         self._out.print(Panel(grid, title=_text((title,)), title_align="left", border_style=style))
+        for command in commands:
+            self.line(("  next: ", "dim"), (command, "bold"))
 
     def waiting(self, text: str) -> Status | None:
         """Return a moving mark that says what is waited for; None where nobody would see it."""

@@ -18,7 +18,7 @@ import attrs
 from cyclopts import Parameter
 
 from statemachine_agents.cli import options as o
-from statemachine_agents.cli.ending import next_commands, rows_of
+from statemachine_agents.cli.ending import rows_of, waits_for
 from statemachine_agents.cli.failures import FINDINGS, SUCCESS
 from statemachine_agents.cli.finding import existing_store, find_run
 from statemachine_agents.cli.holding import holder_of
@@ -118,22 +118,22 @@ def show(run: o.RunId, /, *, store: o.Store = o.STORE, json: o.Json = False) -> 
         row = await find_run(it, run)
         return row, await journal_of(it, row)
 
-    async def waits(it: SQLiteStore) -> list[dict[str, JSON]]:
+    async def waits(it: SQLiteStore) -> tuple[list[dict[str, JSON]], list[str]]:
         # Only to list what waits; the definition has no functions and nothing is advanced.
         driver = Driver(journal.workflow, model=RehearsalModel(), store=it)
-        return await driver.pending(row.run)
+        return await waits_for(driver, stands, options)
 
     row, journal = _with_store(store, read)
     _show(paper, row, journal)
     stands = outcome_of(fold(journal.workflow, row.run, journal.records))
-    pending = _with_store(store, waits) if stands.waiting else []
     holder = holder_of(row)
     options = () if store == o.STORE else ("--store", str(store))
-    lines = [] if holder is not None else next_commands(stands, pending, options)
-    rows = rows_of(stands, journal.records, pending, lines)
+    pending, lines = _with_store(store, waits)
+    rows = rows_of(stands, journal.records, pending)
     if holder is not None:
         rows.append(("held by", str(holder)))
-    paper.panel((f"{stands.status} in {stands.state}", style_of(stands.status)), rows)
+        lines = []
+    paper.panel((f"{stands.status} in {stands.state}", style_of(stands.status)), rows, lines)
     paper.object(stands.to_dict())
     return SUCCESS
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from statemachine_agents.cli.ending import tell
+from statemachine_agents.cli.ending import tell, waits_for
 from statemachine_agents.cli.failures import Interrupted, code_of
 from statemachine_agents.cli.finding import existing_store, find_run, model_of, workflow_of
 from statemachine_agents.cli.holding import Holder, holder_of
@@ -148,11 +148,11 @@ class Session:
                     self.paper.note("stopping in order; Ctrl-C again leaves at once")
                     raise
                 live.close()
-                pending = await driver.pending(self.run_id) if outcome.waiting else []
+                pending, lines = await waits_for(driver, outcome, self.options)
                 records = await driver.records(self.run_id)
         finally:
             live.close()
-        tell(self.paper, outcome, records, pending, self.options)
+        tell(self.paper, outcome, records, pending, lines)
         return code_of(outcome.status, outcome.limit)
 
     def _open(self, workflow: Workflow, label: str) -> None:

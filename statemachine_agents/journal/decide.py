@@ -37,7 +37,7 @@ from statemachine_agents.journal.standing import (
     Standing,
     stretch_begun,
 )
-from statemachine_agents.journal.verbs import act
+from statemachine_agents.journal.verbs import act, beginning
 from statemachine_agents.kernel import limits
 from statemachine_agents.kernel.gate import Proposal, judge
 from statemachine_agents.kernel.step import STARTED, begin, step
@@ -104,7 +104,7 @@ def decide(s: Standing) -> Draft | None:
     if snapshot.ended:
         return _said(s) if unsaid and state.final is not None else conclude(s)
     if any(call.status in ("open", "doubted") for call in s.calls.values()):
-        return None
+        return act(s) if beginning(s, state) else None
     if s.cancel is not None and not s.doubts:
         return _cancelled(s)
     if s.entered_visit != snapshot.visit:

@@ -28,6 +28,11 @@ from statemachine_agents.table.model import State
 from statemachine_agents.values import JSON
 
 
+def beginning(s: Standing, state: State) -> bool:
+    """Whether a `do` state has begun some of its calls and not yet all: they run together."""
+    return state.verb == "do" and state.do != ("undo",) and 0 < s.begun < len(state.do or ())
+
+
 def act(s: Standing) -> Draft | None:
     """Return what the current state's verb adds, or None when the world must speak."""
     state = s.workflow.state(s.snap().state)

@@ -38,6 +38,9 @@ MAX_DETAIL: Final = 16_000
 MAX_VALUE: Final = MAX_BLOB - MAX_BODY
 """Bytes of a value from outside, so that the record around it stays under the hard cap."""
 
+_NOT_TRIED: Final = frozenset({"busy", "open", "arguments"})
+"""Kinds of failure that mean that the tool was not reached at all."""
+
 
 @attrs.frozen
 class Writer:
@@ -73,7 +76,7 @@ class Writer:
             case fx.Returned(no, value):
                 return self._returned(self._open(no), value)
             case fx.Failed(no):
-                return self._failed(self._open(no), fact)
+                return self._failed(self._open(no), fact, at)
             case fx.Doubted(no):
                 return self._doubted(self._open(no), fact, at)
             case fx.Checked():
@@ -133,7 +136,11 @@ class Writer:
             return Draft("call_doubted", {**base, **doubt})
         return Draft("call_returned", {**base, "ok": True, "value": clean})
 
-    def _failed(self, call: OpenCall, fact: fx.Failed) -> Draft:
+    def _failed(self, call: OpenCall, fact: fx.Failed, at: int) -> Draft:
+        risky = call.effect not in ("read", "transactional")
+        if call.in_doubt_once and risky and fact.kind in _NOT_TRIED:
+            # This attempt was not made, which says nothing about the one in doubt before it.
+            return self._doubted(call, fx.Doubted(fact.no, fact.kind, fact.text), at)
         body: dict[str, JSON] = {
             "no": call.no,
             "attempt": call.attempt,

@@ -36,6 +36,12 @@ def test_a_yes_completes_the_run(sma):
     assert said.code == 0, said.err
     assert said.last["value"]["amount_cents"] == 32000
     assert "yes by ada: known customer" in sma("show", run_id).out
+    # Told rightly although another process told what came before.
+    moves = [each for each in said.objects if each.get("event") == "state_left"]
+    assert [move["state"] for move in moves] == ["crediting", "emailing"]
+    assert all(0 <= move["seconds"] < 600 for move in moves)
+    tools = [each["tool"] for each in said.objects if each.get("event") == "call_finished"]
+    assert tools == ["process_credit", "send_email"]
 
 
 def test_a_no_fails_the_run_with_the_note(sma):

@@ -206,6 +206,12 @@ def test_a_childs_doubt_is_resolved_through_the_child(sma, home):
     said = sma("run", "family", "--input", 'names=["nobody"]', "--json")
     assert said.code == 5, said.all
     child = next(row["run"] for row in sma("runs", "--json").objects if row["parent"])
+    pending = said.event("pending")
+    assert pending["pending"] == [
+        {"run_id": child, "call": 1, "tool": "greet", "arguments": {"name": "nobody"}}
+    ]
+    assert pending["next"][1] == f"sma resolve {child} --not-done --workflow family"
+    assert f"sma resolve {child} --not-done" in sma("show", "last").out
     said = sma("resolve", child, "--done", '"hello"', "--workflow", "family", "--json")
     assert said.code == 0, said.all
     assert said.last["value"] == "hello"

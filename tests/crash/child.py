@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from tests.crash.desk import Desk, Wire, driver_of, judged, live, opened, settled, workflow
@@ -37,9 +38,7 @@ def child(job):
     try:
         said = asyncio.run(run(job))
         code = 0
-    except BaseException as error:
-        import traceback
-
+    except BaseException as error:  # noqa: BLE001 - the parent is told whatever it was
         said = {"error": repr(error), "trace": traceback.format_exc()}
     finally:
         (Path(job["folder"]) / "said").write_text(json.dumps(said))

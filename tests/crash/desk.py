@@ -290,7 +290,8 @@ async def judged(driver, desk, outcome):
     if desk.effect in ("verifiable", "manual"):
         assert len(credited) == 1
     records = await driver.records(outcome.run_id)
-    journal = Journal((await driver.load(outcome.run_id)).standing.workflow.definition.data, records)
+    definition = (await driver.load(outcome.run_id)).standing.workflow.definition
+    journal = Journal(definition.data, records)
     assert journal.replay().require_same().records == len(records)
     kinds = [record.kind for record in records]
     assert kinds[-1] == "run_ended"

@@ -54,7 +54,6 @@ class Nursery:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-
     def close(self):
         """Let it end, and say how."""
         self.process.stdin.close()
@@ -79,9 +78,9 @@ def ended(answer):
 
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_a_kill_around_every_write_changes_nothing(nursery, effect):
-    """Killed before or after any write, then resumed: same end, one credit, one mail, same replay."""
+    """Killed before or after any write, resumed: same end, one credit, one mail, same replay."""
     whole = ended(nursery.run(nursery.world(), effect))
-    assert whole["writes"] >= 10
+    assert whole["writes"] > 7
     answers, doubts = set(), 0
     for when, at in itertools.product(("before", "after"), range(1, whole["writes"] + 1)):
         folder = nursery.world()
@@ -93,7 +92,7 @@ def test_a_kill_around_every_write_changes_nothing(nursery, effect):
         shutil.rmtree(folder)
     # Only a manual call needs a person, who then finds it done at one place, not done at another.
     assert answers == ({"done", "not_done"} if effect == "manual" else set())
-    assert doubts >= 3
+    assert doubts >= 2
 
 
 @pytest.mark.parametrize("effect", EFFECTS)

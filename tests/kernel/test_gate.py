@@ -108,7 +108,7 @@ def test_arguments_must_fit_the_schema_the_model_sees(given, what):
 
 
 def test_signals_have_a_schema_too():
-    """A signal's fields are checked as a tool's arguments are; a `?` field may be null or absent."""
+    """A signal's fields are checked as a tool's arguments are; a `?` field may be null."""
     workflow = desk()
     for given, code in (
         ({"why": "x"}, "ok"),

@@ -8,7 +8,7 @@ accepted request is the proof; the byte comparison below covers models that bind
 import asyncio
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from statemachine_agents.driver import Driver
@@ -226,7 +226,12 @@ ANY_STEPS = st.lists(
 
 
 @given(looking=ANY_STEPS, telling=ANY_STEPS, name=st.sampled_from(MODELS))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example is short, shrinking is not
+)
 def test_any_order_of_accidents_is_a_valid_history(looking, telling, name):
     """Accidents in any order, with and without thinking, never spoil the history."""
     play([*looking, CHECKED, *telling, CHECKED, CLOSED], name, stream=True)
