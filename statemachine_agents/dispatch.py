@@ -133,7 +133,17 @@ class Dispatch:
         """Take the run's lease, over a dead owner's if need be."""
         over: int | None = None
         for _ in range(3):
-            lease = await self.store.claim(run_id, self.owner, self.shell.ttl, over=over)
+            claiming = asyncio.ensure_future(
+                self.store.claim(run_id, self.owner, self.shell.ttl, over=over)
+            )
+            try:
+                lease = await asyncio.shield(claiming)
+            except asyncio.CancelledError:
+                # The store may have given it by now: a lease nobody uses must not stand.
+                given = await claiming
+                if given is not None:
+                    await self.store.release(given, counted=False)
+                raise
             if lease is not None:
                 if over is not None:
                     logger.bind(run_id=run_id).info("took over the lease of a process that died")

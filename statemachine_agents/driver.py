@@ -20,7 +20,7 @@ from statemachine_agents.advance import Busy, Done, Lost, Waiting
 from statemachine_agents.archive import Archive
 from statemachine_agents.dispatch import Dispatch
 from statemachine_agents.errors import StoreError, UsageError, ValueRefused
-from statemachine_agents.journal.outcome import Outcome
+from statemachine_agents.journal.outcome import Outcome, pending_of
 from statemachine_agents.journal.records import Record
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.moments import Moment, Observer
@@ -318,33 +318,7 @@ class Driver:
 
     async def pending(self, run_id: str) -> list[dict[str, JSON]]:
         """Return what a run waits for people to say: approvals and calls in doubt."""
-        s = (await self.load(run_id)).standing
-        out: list[dict[str, JSON]] = []
-        if s.question is not None:
-            shows = {name: s.snap().context.get(name) for name in s.question.get("shows", ())}
-            out.append(
-                {
-                    "approval": s.question["approval"],
-                    "question": s.question["question"],
-                    "shows": shows,
-                }
-            )
-        out += [
-            {
-                "approval": f"a{call.no}",
-                "question": call.question,
-                "tool": call.tool,
-                "arguments": dict(call.arguments),
-                "digest": call.digest,
-            }
-            for call in s.calls.values()
-            if call.status == "approval"
-        ]
-        out += [
-            {"call": call.no, "tool": call.tool, "arguments": dict(call.arguments)}
-            for call in s.doubts
-        ]
-        return out
+        return pending_of((await self.load(run_id)).standing)
 
     async def stream(self, run_id: str) -> AsyncIterator[Moment]:
         """Yield the moments of a run from now on, until it ends or parks.

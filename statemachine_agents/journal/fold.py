@@ -249,7 +249,7 @@ def _model_asked(s: Standing, body: Mapping[str, Any]) -> None:
     s.asked_state = s.snap().state
     s.asked_visit = s.snap().visit
     s.nudge = s.complaint = ""
-    s.again = False
+    s.again = s.again and not (results or texts or body.get("blocks"))
     s.batch = None
 
 
@@ -269,6 +269,8 @@ def _model_replied(s: Standing, body: Mapping[str, Any]) -> None:
     if calls:
         s.next_call = calls[-1]["no"] + 1
     meaning = meaning_of(body)
+    if body["usable"] or meaning != "failed":
+        s.again = False  # a paused turn stays the last word while nobody answers
     if calls and body["usable"]:
         order = tuple(call["no"] for call in calls)
         s.batch = Batch(s.asked_agent, order, deque(calls), meaning == "calls")

@@ -145,3 +145,27 @@ def outcome_of(s: Standing) -> Outcome:
         context=snapshot.context,
         broken=tuple(parked.get("owed", ())),
     )
+
+
+def pending_of(s: Standing) -> list[dict[str, JSON]]:
+    """Return what a run waits for people to say: approvals, then calls in doubt."""
+    out: list[dict[str, JSON]] = []
+    if s.question is not None:
+        shows = {name: s.snap().context.get(name) for name in s.question.get("shows", ())}
+        asked = {"approval": s.question["approval"], "question": s.question["question"]}
+        out.append({**asked, "shows": shows})
+    out += [
+        {
+            "approval": f"a{call.no}",
+            "question": call.question,
+            "tool": call.tool,
+            "arguments": dict(call.arguments),
+            "digest": call.digest,
+        }
+        for call in s.calls.values()
+        if call.status == "approval"
+    ]
+    out += [
+        {"call": call.no, "tool": call.tool, "arguments": dict(call.arguments)} for call in s.doubts
+    ]
+    return out

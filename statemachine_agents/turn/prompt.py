@@ -156,8 +156,8 @@ def compose(s: Standing, body: Mapping[str, Any], layout: Layout) -> Addition:
     said = s.said[transcript.said :]
     told = body.get("results") or body.get("heard")
     silent = not (opens or changed or told or said or s.nudge or s.belated)
-    repeats = s.asked_state == snapshot.state and transcript.last_role != "assistant"
-    if silent and (s.again or repeats):
+    repeats = s.again or transcript.last_role != "assistant"
+    if silent and repeats and s.asked_state == snapshot.state:
         return Addition((), (), epoch, layout.model)
     blocks: list[Mapping[str, JSON]] = []
     data: dict[str, JSON] = {}

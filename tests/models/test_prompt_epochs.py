@@ -16,7 +16,7 @@ from statemachine_agents.models.claude import Claude
 from statemachine_agents.stores.memory import MemoryStore
 from statemachine_agents.system import SeededEntropy, SteppingClock
 from statemachine_agents.table.model import Agent, State, Table, Transition
-from statemachine_agents.testing.messages_api import MessagesAPI, error, reply
+from statemachine_agents.testing.messages_api import MessagesAPI, error, pause, reply
 from statemachine_agents.tools.decorator import tool
 from tests.models.prompts import require_sound, thinking
 
@@ -202,6 +202,31 @@ def test_another_model_gets_an_epoch_of_its_own():
     ]
     roles = [message["role"] for message in asked[-1][1]["messages"]]
     assert roles == ["user"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_must_only_go_on_is_sent_back_as_it_stands(name):
+    """After `pause_turn` the next request is the last one with the paused turn at its end; after a
+    request that failed it is the very same one.
+    """
+    flow = workflow(
+        [State("reading", ask="Read.", tools=["look"])],
+        [("reading", "look.ok", "end")],
+    )
+
+    async def talk(desk):
+        async with desk.driver(name) as driver:
+            run_id = (await driver.start({})).run_id
+            return await driver.resume(run_id)
+
+    steps = [pause("A moment."), error(529), reply(calls=[LOOK])]
+    outcome, asked = converse(flow, steps, talk)
+    assert outcome.status == "succeeded"
+    first, paused, failed = (body["messages"] for _, body in asked)
+    assert paused[:-1] == first
+    assert paused[-1]["role"] == "assistant"
+    assert paused[-1]["content"][-1] == {"type": "text", "text": "A moment."}
+    assert failed == paused
 
 
 @pytest.mark.parametrize("name", MODELS)
