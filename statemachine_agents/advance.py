@@ -169,20 +169,23 @@ class Advance:
 
     async def _take_signals(self) -> None:
         """Journal what waits in the inbox, in one commit."""
+        taken = await self._hear()
+        if taken:
+            await self.save(taken)
+
+    async def _hear(self) -> tuple[str, ...]:
+        """Let the run hear what waits in the inbox; return the ids, to be saved as taken."""
         self.signalled = False
-        taken = []
         s = self.run.standing
         if self._timer_due():
             now = self.shell.clock.now()
             assert s.timer is not None
             self.run.receive(Signal(s.run, f"timer:{s.timer['visit']}", "timer", {}, now), now)
-        for signal in await self.shell.store.inbox(s.run):
-            refusal = self.run.receive(signal, self.shell.clock.now())
-            taken.append(signal.id)
-            if refusal:
+        signals = await self.shell.store.inbox(s.run)
+        for signal in signals:
+            if self.run.receive(signal, self.shell.clock.now()):
                 logger.bind(run_id=s.run, signal=signal.name).info("signal not accepted")
-        if taken:
-            await self.save(tuple(taken))
+        return tuple(signal.id for signal in signals)
 
     def _timer_due(self) -> bool:
         """Tell whether a timer is over and nothing is under way that it would have to wait for."""
@@ -220,10 +223,20 @@ class Advance:
     async def _receive(self, effect: fx.Effect, fact: fx.Fact | None) -> None:
         if fact is None:
             return
+        taken: tuple[str, ...] = ()
+        cancelled: asyncio.CancelledError | None = None
+        if self.signalled:
+            # What was said while this was under way comes first: a cancel stops what would follow.
+            try:
+                taken = await self._hear()
+            except asyncio.CancelledError as error:
+                cancelled = error  # but what came of the effect is written down
         self.run.receive(fact, self.shell.clock.now())
         self.started.discard(effect.id)
-        if self._lone_read() is None:
-            await self.save(delivered=((effect.seq, 0),) if isinstance(effect, fx.Say) else ())
+        if taken or cancelled is not None or self._lone_read() is None:
+            await self.save(taken, ((effect.seq, 0),) if isinstance(effect, fx.Say) else ())
+        if cancelled is not None:
+            raise cancelled
 
     def _lone_read(self) -> fx.CallTool | None:
         return None if self.tasks or self.signalled else self.run.lone_read()

@@ -61,6 +61,7 @@ class Dispatch:
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self._refusals: dict[str, int] = {}
         self._leases: dict[str, Lease] = {}
+        self._advances: dict[str, Advance] = {}
         self._taken: set[str] = set()
         self._pulse: asyncio.Task[None] | None = None
 
@@ -105,7 +106,7 @@ class Dispatch:
         self._leases[run_id] = lease
         counted = True
         try:
-            advance = await self._begin(lease)
+            advance = self._advances[run_id] = await self._begin(lease)
             result = await advance.loop()
             counted = False
         except Fenced:
@@ -124,6 +125,7 @@ class Dispatch:
             raise
         finally:
             self._leases.pop(run_id, None)
+            self._advances.pop(run_id, None)
             self._taken.discard(run_id)
             with contextlib.suppress(StoreError):
                 await asyncio.shield(self.store.release(lease, counted=counted))
@@ -194,6 +196,8 @@ class Dispatch:
             return
         if run_id in self.tasks:
             self.rung.add(run_id)
+            if run_id in self._advances:
+                self._advances[run_id].signalled = True
             return
         self.open()
         self.failures.pop(run_id, None)

@@ -37,7 +37,7 @@ TYPES = {
 
 def begin(table: Table, context: Mapping[str, Any]) -> dict[str, Any]:
     """Return where a run stands that has just entered the initial state."""
-    empty = {"context": dict(context), "visit": 0, "visits": {}}
+    empty = {"context": dict(context), "visit": 0, "visits": dict.fromkeys(table.states, 0)}
     return _enter(table, empty, table.initial)
 
 

@@ -204,7 +204,7 @@ def _approval_decided(s: Standing, body: Mapping[str, Any]) -> None:
     number = body.get("no")
     if number is None:
         s.question = None
-        s.answered_visit = s.snap().visit
+        s.answered += 1
         name = "approval.granted" if body["granted"] else "approval.rejected"
         s.arrivals.append(Arrival(name, scope, scope["approval"]))
         return

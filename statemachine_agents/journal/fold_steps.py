@@ -17,7 +17,7 @@ from statemachine_agents.journal.fold_calls import count, outside
 from statemachine_agents.journal.records import damaged
 from statemachine_agents.journal.standing import Arrival, Standing
 from statemachine_agents.kernel.snapshot import Snapshot
-from statemachine_agents.kernel.step import enter
+from statemachine_agents.kernel.step import enter, nowhere
 from statemachine_agents.table.expressions import write
 from statemachine_agents.values import JSON
 
@@ -70,6 +70,7 @@ def _arrived_in(s: Standing, now: Snapshot) -> None:
     s.speech = ""
     s.stalled = ""
     s.question = None
+    s.answered = 0
     s.parked = None
     s.undo_tried = set()
     s.undo_failed = []
@@ -144,8 +145,7 @@ def _rebuild(s: Standing, before: Snapshot | None, body: Mapping[str, Any], fact
     """Return the snapshot after a recorded step, from what it recorded."""
     workflow = s.workflow
     if before is None:
-        empty = Snapshot("", s.context, rules=workflow.rules.start())
-        return enter(workflow, empty, body["to"], s.context)
+        return enter(workflow, nowhere(workflow, s.context), body["to"], s.context)
     before = s.snap()  # `_consume` may have begun a new stretch
     context: Mapping[str, JSON] = before.context
     for path, value in body.get("set", ()):

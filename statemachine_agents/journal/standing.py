@@ -126,7 +126,7 @@ class Standing:
         stalled: the model could not be asked; nothing until a resume.
         listening: the model has spoken; nothing until the customer does.
         raised: limits that became events in this stretch.
-        begun: engine's own calls begun in this visit.
+        begun: engine's own calls begun in this visit; `answered` a person's answers in it.
         replies: queued and not delivered yet; `speech` waits to be queued.
         news: whether anything was new since the last request; `seen` what is not, in this visit.
         completed: calls that can be undone; `undone` those that were, `undo_tried` in this visit.
@@ -166,7 +166,7 @@ class Standing:
     cancel: dict[str, JSON] | None = attrs.field(init=False, default=None)
     parked: dict[str, JSON] | None = attrs.field(init=False, default=None)
     question: dict[str, JSON] | None = attrs.field(init=False, default=None)
-    answered_visit: int = attrs.field(init=False, default=0)
+    answered: int = attrs.field(init=False, default=0)
     timer: dict[str, JSON] | None = attrs.field(init=False, default=None)
     timer_visit: int = attrs.field(init=False, default=0)
     raised: set[str] = attrs.field(init=False, factory=set)

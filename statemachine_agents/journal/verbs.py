@@ -104,10 +104,10 @@ def _wait(s: Standing, state: State) -> Draft | None:
     waits = state.wait or ()
     visit = s.snap().visit
     question = filled_in(state.question or "", s.snap().context)
-    if "approval" in waits and s.question is None and s.answered_visit != visit:
+    if "approval" in waits and s.question is None:
         body: dict[str, JSON] = {
             "no": None,
-            "approval": f"q{visit}",
+            "approval": f"q{visit}.{s.answered + 1}" if s.answered else f"q{visit}",
             "question": question or f"Approve {state.name}?",
             "shows": list(state.shows),
             "visit": visit,

@@ -101,11 +101,16 @@ def begin(workflow: Workflow, context: Mapping[str, JSON], *, at: str = "") -> S
         context: every declared key with its value (`Workflow.bind_context` makes it).
         at: recorded time, as text.
     """
-    empty = Snapshot("", context, rules=workflow.rules.start())
-    after = enter(workflow, empty, workflow.table.initial, context)
+    after = enter(workflow, nowhere(workflow, context), workflow.table.initial, context)
     event = Event(STARTED, at)
     outcome: Outcome = "ended" if after.ended else "moved"
     return Step(None, event, (), None, outcome, "", (), (), (), after)
+
+
+def nowhere(workflow: Workflow, context: Mapping[str, JSON]) -> Snapshot:
+    """Return the snapshot before the first state: every state has been visited no time yet."""
+    visits = dict.fromkeys(workflow.table.states, 0)
+    return Snapshot("", context, visits=visits, rules=workflow.rules.start())
 
 
 def enter(
@@ -241,7 +246,9 @@ def _untaken(
         reason = _why(snapshot, event)
     elif default == "cancelled":
         outcome, after = "ended", attrs.evolve(noted, status="cancelled")
-        reason = f"cancelled in state {snapshot.state!r}"
+        error = event.scope.get("error")
+        why = error.get("text") if isinstance(error, Mapping) else None
+        reason = f"{why or 'cancelled'} (state {snapshot.state!r})"
     return Step(
         snapshot,
         event,

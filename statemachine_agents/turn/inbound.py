@@ -43,7 +43,10 @@ def cleaned(name: str, body: Mapping[str, Any], redact: Redactor) -> dict[str, J
     """
     if name == "message":
         whole = ingest(redact("message", dict(body)), where="message").value
-        return whole if isinstance(whole, dict) else {"text": whole}
+        said: dict[str, JSON] = whole if isinstance(whole, dict) else {"text": whole}
+        if refusal := _no_message(said):
+            raise ValueRefused(refusal, where="message")
+        return said
     out: dict[str, JSON] = {}
     for field, value in body.items():
         kind = _PERSONAL.get(field)
@@ -94,12 +97,18 @@ def _said(body: Mapping[str, Any], *names: str) -> dict[str, JSON]:
 
 def _message(signal: Signal, body: Mapping[str, Any]) -> Draft | str:
     clean = ingest(body, where="message").value
-    if not isinstance(clean.get("text"), str):
-        return "a message needs a text"
-    if len(dumps(clean)) > MAX_BODY:
-        return f"a message may have {MAX_BODY} bytes"
+    if refusal := _no_message(clean):
+        return refusal
     number = ingest(signal.id, where="message id").value
     return Draft("message_received", {**clean, "id": number})
+
+
+def _no_message(body: Mapping[str, Any]) -> str:
+    if not isinstance(body.get("text"), str):
+        return "a message needs a text"
+    if len(dumps(body)) > MAX_BODY:
+        return f"a message may have {MAX_BODY} bytes"
+    return ""
 
 
 def _approval(s: Standing, body: Mapping[str, Any]) -> Draft | str:

@@ -23,6 +23,7 @@ from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.models.scripted import ScriptedModel, use
 from statemachine_agents.stores.sqlite import SQLiteStore
 from statemachine_agents.tools.decorator import Call, done, not_done, tool
+from statemachine_agents.turn.recovery import SKEW
 from tests.tables import refund
 
 EFFECTS = ("read", "idempotent", "verifiable", "transactional", "manual")
@@ -293,6 +294,13 @@ async def judged(driver, desk, outcome):
     definition = (await driver.load(outcome.run_id)).standing.workflow.definition
     journal = Journal(definition.data, records)
     assert journal.replay().require_same().records == len(records)
+    deadlines = {}
+    for record in records:
+        if record.kind == "call_intended":
+            deadlines[record.body["no"]] = record.body["deadline"]
+        elif record.kind == "call_doubted" and desk.effect == "verifiable":
+            # Earlier, the dead process's request might still be on its way.
+            assert record.at >= deadlines[record.body["no"]] + SKEW
     kinds = [record.kind for record in records]
     assert kinds[-1] == "run_ended"
     assert outcome.path in PATHS.values() or desk.effect == "manual"
