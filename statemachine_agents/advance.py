@@ -188,9 +188,12 @@ class Advance:
         return tuple(signal.id for signal in signals)
 
     def _timer_due(self) -> bool:
-        """Tell whether a timer is over and nothing is under way that it would have to wait for."""
+        """Tell whether a timer is over and no call is under way: its result comes first.
+
+        While the model is asked a timer is only noted; its step comes before the reply's calls.
+        """
         s = self.run.standing
-        if s.timer is None or s.asked is not None or s.quarantined or s.ended is not None:
+        if s.timer is None or s.quarantined or s.ended is not None:
             return False
         waits_for_people = all(call.status in ("approval", "unknown") for call in s.calls.values())
         return waits_for_people and bool(s.timer["due"] <= self.shell.clock.now())
@@ -220,7 +223,9 @@ class Advance:
         for task in [task for task in self.tasks if task in done]:
             await self._receive(self.tasks.pop(task), task.result())
 
-    async def _receive(self, effect: fx.Effect, fact: fx.Fact | None) -> None:
+    async def _receive(
+        self, effect: fx.Effect, fact: fx.Fact | None, *, leaving: bool = False
+    ) -> None:
         if fact is None:
             return
         taken: tuple[str, ...] = ()
@@ -231,7 +236,7 @@ class Advance:
                 taken = await self._hear()
             except asyncio.CancelledError as error:
                 cancelled = error  # but what came of the effect is written down
-        self.run.receive(fact, self.shell.clock.now())
+        self.run.receive(fact, self.shell.clock.now(), leaving=leaving)
         self.started.discard(effect.id)
         if taken or cancelled is not None or self._lone_read() is None:
             await self.save(taken, ((effect.seq, 0),) if isinstance(effect, fx.Say) else ())
@@ -273,7 +278,7 @@ class Advance:
             if failed or self.run.unsaved:
                 continue
             try:
-                await self._receive(effect, task.result())
+                await self._receive(effect, task.result(), leaving=True)
                 await self.save()
             except StoreError:
                 logger.bind(run_id=self.lease.run).warning("a late result was not saved")

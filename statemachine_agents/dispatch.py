@@ -176,6 +176,7 @@ class Dispatch:
             logger.bind(run_id=lease.run).error("a run was quarantined")
             run.note(Draft("run_quarantined", {"reason": reason}), self.clock.now())
             await advance.save()
+        run.go_on(self.clock.now())
         return advance
 
     async def _block(self, lease: Lease, error: JournalDamaged) -> None:

@@ -215,7 +215,7 @@ class Driver:
         if s.ended is not None and not s.replies:
             return run.outcome
         if s.stalled and s.parked is not None:
-            body = {"by": by, "reason": reason}
+            body = self._cleaned("resume", {"by": by, "reason": reason})
             await self.store.signal(run_id, f"resume:{s.seq}", "resume", body, self.clock.now())
         self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome

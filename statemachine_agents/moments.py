@@ -213,6 +213,11 @@ class Telling:
             case "call_doubted":
                 name = self.tools.get(body["no"], "")
                 yield self._finished(record, name, "doubted", str(body["why"]))
+            case "call_resolved" if body["verdict"] == "done":
+                yield self._finished(record, self.tools.get(body["no"], ""), "ok", "")
+            case "call_resolved" if body["then"] == "closed":
+                text = str(body.get("text", "it was not done"))
+                yield self._finished(record, self.tools.get(body["no"], ""), "error", text)
             case "reply_queued":
                 yield ReplyQueued(run_id=run, seq=seq, reply_id=body["id"], text=body["text"])
             case "stepped":

@@ -199,8 +199,8 @@ class Hand:
         """Return the request that is due, and keep it as it was sent."""
         effect = self.expect(fx.AskModel)
         request = effect.request
-        paused = self.bodies("model_replied")[-1:]
-        may_end = bool(paused) and paused[0]["stop"] == "pause_turn" and paused[0]["usable"]
+        echoed = [body for body in self.bodies("model_replied") if body["usable"]]
+        may_end = bool(echoed) and echoed[-1]["stop"] == "pause_turn"
         self.requests.append((request, list(request.messages), may_end))
         return effect
 
@@ -282,7 +282,8 @@ class Hand:
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of the saved records, in order."""
+        """The kinds of the records, in order."""
+        self.save()
         return [record.kind for record in self.records]
 
     @property
@@ -297,7 +298,8 @@ class Hand:
         return self.run.outcome
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
-        """Return the bodies of saved records of a kind."""
+        """Return the bodies of the records of a kind."""
+        self.save()
         return [record.body for record in self.records if record.kind == kind]
 
     def events(self) -> list[str]:

@@ -28,7 +28,10 @@ ENGINE = {
     "run",
     "guard",
 }
-LIMITS = "iterations calls visits refusals nudges idle requests tokens cost_usd seconds".split()
+LIMITS = (
+    "iterations", "calls", "visits", "refusals", "nudges", "idle", "requests", "tokens", "cost_usd",
+    "seconds",
+)  # fmt: skip
 TYPES = {
     "string": str, "integer": int, "number": (int, float), "boolean": bool, "object": dict,
     "list": list, "any": object,
@@ -178,13 +181,13 @@ def _fits(text: str, event: str) -> bool:
     head, star, tail = text.partition("*")
     if not star:
         return text == event
-    if not head and event.split(".")[0] in ENGINE:
+    if not head and event.partition(".")[0] in ENGINE:
         return False
     return event.startswith(head) and event.endswith(tail) and len(event) >= len(head + tail)
 
 
 def _results(needs: list[str], facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {"results": {need.split(".")[0]: facts[need] for need in needs}} if needs else {}
+    return {"results": {need.partition(".")[0]: facts[need] for need in needs}} if needs else {}
 
 
 def _holds(row: Transition, scope: dict[str, Any], index: int, verdicts: list[Any]) -> bool:
@@ -192,11 +195,12 @@ def _holds(row: Transition, scope: dict[str, Any], index: int, verdicts: list[An
         return True
     try:
         held = parse(row.guard).evaluate(scope)
-        if not isinstance(held, bool):
-            raise EvaluationError("no boolean")
     except EvaluationError:
         verdicts.append((index, None))
         raise
+    if not isinstance(held, bool):
+        verdicts.append((index, None))
+        raise EvaluationError("no boolean")
     verdicts.append((index, held))
     return held
 

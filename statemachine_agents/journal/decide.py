@@ -4,7 +4,7 @@ Rules.  1. `decide` is pure; it returns the next record the run owes, or None wh
 speak first.  2. The live run appends what it returns; `replay` compares what it returns with what
 was recorded.  There is no other place where a run decides.  3. Whatever needs noise, wording or
 another workflow (keys, nonces, deadlines, prompt texts, inputs of children) is left out here and
-filled in by `turn.run`; `FILLED` names these fields and replay does not compare them.
+filled in by `turn.filling`; `FILLED` names these fields and replay does not compare them.
 Order: end, facts, proposals, children, cancel, entry, speech, messages, limits, the state's verb.
 Not here: effects (`turn.run`), what is done about a doubt (`turn.recovery`).
 """
@@ -49,7 +49,7 @@ FILLED: Final[Mapping[str, frozenset[str]]] = {
     "approval_asked": frozenset({"nonce", "expires"}),
     "child_started": frozenset({"input"}),
 }
-"""Record kind -> body fields that `turn.run` fills in and replay does not compare."""
+"""Record kind -> body fields that `turn.filling` fills in and replay does not compare."""
 
 INPUTS: Final = frozenset(
     {
@@ -176,12 +176,10 @@ def _goes_on(s: Standing, call: OpenCall) -> Draft | None:
     if ended and call.status in ("retry", "approval", "approved"):
         return refuse(call, "ended", "the run has ended")
     gone = call.visit != s.snap().visit
-    if call.status == "approval" and gone:
-        return refuse(call, "left", "the state was left before a person decided")
+    if call.status in ("approval", "approved") and gone:
+        return refuse(call, "left", "the state was left before the call could be made")
     if call.status != "approved":
         return None
-    if gone:
-        return refuse(call, "left", "the state was left before the call could be made")
     given = _given(s, call)
     admission = judge(s.workflow, s.snap(), Proposal(call.tool, given), now=s.now, approved=True)
     if not admission.admitted:

@@ -136,8 +136,6 @@ def _do(s: Standing, state: State) -> Draft | None:
                     s.workflow.table.limits, name, state.name))  # fmt: skip
             return limit(s, name)
         return _call(s, plan[s.begun])
-    if any(call.visit == snapshot.visit for call in s.calls.values()):
-        return None
     return _settle(s, state)
 
 

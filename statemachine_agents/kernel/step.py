@@ -246,9 +246,7 @@ def _untaken(
         reason = _why(snapshot, event)
     elif default == "cancelled":
         outcome, after = "ended", attrs.evolve(noted, status="cancelled")
-        error = event.scope.get("error")
-        why = error.get("text") if isinstance(error, Mapping) else None
-        reason = f"{why or 'cancelled'} (state {snapshot.state!r})"
+        reason = f"cancelled in state {snapshot.state!r}"
     return Step(
         snapshot,
         event,

@@ -74,11 +74,8 @@ def head_of(workflow: Workflow, agent: str) -> Head:
 
 
 def _agent(workflow: Workflow, name: str) -> Agent:
-    for state in workflow.table.states.values():
-        speaker = workflow.table.agent_of(state)
-        if speaker.name == name:
-            return speaker
-    return Agent(name)
+    speakers = map(workflow.table.agent_of, workflow.table.states.values())
+    return next(speaker for speaker in speakers if speaker.name == name)
 
 
 def _table_in_words(workflow: Workflow) -> str:

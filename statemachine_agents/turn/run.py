@@ -10,45 +10,27 @@ Not here: waiting, calling, storing (`driver`); which decision is next (`journal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
-
-import attrs
 
 from statemachine_agents.errors import RunProtocolError, UsageError
 from statemachine_agents.journal.decide import decide
 from statemachine_agents.journal.fold import apply, fold
 from statemachine_agents.journal.outcome import Outcome, outcome_of
-from statemachine_agents.journal.records import RUN_ID, Draft, Entropy, Head, Record, seal
+from statemachine_agents.journal.records import RUN_ID, Draft, Head, Record, seal
 from statemachine_agents.journal.standing import OpenCall, Standing
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.turn import effects as fx
 from statemachine_agents.turn.facts import Writer
+from statemachine_agents.turn.filling import Settings, fill
 from statemachine_agents.turn.inbound import inbound
-from statemachine_agents.turn.ports import Layout, ModelRequest, Signal
-from statemachine_agents.turn.prompt import compose, head_of
+from statemachine_agents.turn.ports import ModelRequest, Signal
+from statemachine_agents.turn.prompt import head_of
 from statemachine_agents.turn.recovery import recover_at
-from statemachine_agents.values import JSON, Redactor, ingest, keep_all
+from statemachine_agents.values import JSON, ingest
 
 _OURS: Final = frozenset({"model_replied", "call_refused", "call_intended", "stepped"})
 """Records that may wait for a read's result: nobody outside was told that they are durable."""
-
-
-@attrs.frozen(kw_only=True)
-class Settings:
-    """What a run needs from its shell besides facts.
-
-    Args:
-        layout: model id or None -> prompt layout.
-        entropy: noise for keys and nonces.
-        redact: applied to everything from outside, before it is written.
-        model: id for agents that name none; None leaves the choice to the model adapter.
-    """
-
-    layout: Callable[[str | None], Layout]
-    entropy: Entropy
-    redact: Redactor = keep_all
-    model: str | None = None
 
 
 class Run:
@@ -316,11 +298,17 @@ class Run:
         self._add(draft, at)
         self._decide(at)
 
-    def receive(self, fact: fx.Fact, at: int) -> str:
+    def go_on(self, at: int) -> None:
+        """Decide what a shell that was leaving had held back; nothing otherwise."""
+        self._decide(at)
+
+    def receive(self, fact: fx.Fact, at: int, *, leaving: bool = False) -> str:
         """Take a fact; the records it leads to are in `unsaved`.
 
         Args:
             fact: what happened.
+            leaving: nobody is going to act, so no call is intended: an intent that is never acted
+                on would be in doubt for whoever comes next. They decide it in `go_on`.
             at: UTC microseconds.
 
         Returns:
@@ -339,7 +327,7 @@ class Run:
         if not isinstance(fact, Signal):
             self._inherited.discard(getattr(fact, "no", None))
         self._add(draft, at)
-        self._decide(at)
+        self._decide(at, leaving=leaving)
         return ""
 
     # --------------------------------------------------------------------------------- decisions
@@ -348,57 +336,14 @@ class Run:
         apply(self.standing, draft.kind, draft.body, at, draft.after)
         self.unsaved.append((at, draft))
 
-    def _decide(self, at: int) -> None:
+    def _decide(self, at: int, *, leaving: bool = False) -> None:
         while (draft := decide(self.standing)) is not None:
-            self._fill(draft, at)
+            if leaving and draft.kind == "call_intended":
+                return
+            fill(self.standing, self.settings, draft, at)
             self._add(draft, at)
             if draft.kind == "model_asked":
                 draft.body["prompt"] = self.standing.transcript(draft.body["agent"]).prompt
 
-    def _fill(self, draft: Draft, at: int) -> None:
-        """Fill in what a decision leaves open. See `journal.decide.FILLED`."""
-        s = self.standing
-        body = draft.body
-        if draft.kind == "call_intended" and body["effect"] != "signal":
-            spec = s.workflow.bindings[body["tool"]].spec
-            wait = 0.0
-            known = s.calls.get(body["no"])
-            if known is not None and known.attempt:
-                body["key"] = known.key
-                if known.key_until is not None:
-                    body["key_until"] = known.key_until
-                if spec.retry is not None:
-                    wait = spec.retry.wait(body["attempt"])
-            else:
-                noise = self.settings.entropy.take(8).hex()
-                body["key"] = f"{s.root}/{body['no']}/{body['tool']}/{noise}"
-                if spec.key_seconds is not None:
-                    body["key_until"] = at + int(spec.key_seconds * 1_000_000)
-            if wait:
-                body["not_before"] = at + int(wait * 1_000_000)
-            body["deadline"] = at + int((wait + spec.timeout) * 1_000_000)
-        elif draft.kind == "child_started":
-            body["input"] = self._child_input(body)
-        elif draft.kind == "approval_asked":
-            body["nonce"] = self.settings.entropy.take(16).hex()
-        elif draft.kind == "model_asked":
-            agent = s.workflow.table.agent_of(s.workflow.state(s.snap().state))
-            layout = self.settings.layout(agent.model or self.settings.model)
-            addition = compose(s, body, layout)
-            body["epoch"] = addition.epoch
-            body["model"] = addition.model
-            if addition.blocks:
-                body["blocks"] = [dict(block) for block in addition.blocks]
-            if addition.shown:
-                body["shown"] = list(addition.shown)
 
-    def _child_input(self, body: Mapping[str, JSON]) -> dict[str, JSON]:
-        """A child gets the context keys it declares itself, and `item` of an `each`."""
-        s = self.standing
-        child = s.workflow.children.get(body["workflow"])
-        declared = {} if child is None else child.table.context
-        context = s.snap().context
-        given = {name: context[name] for name in declared if context.get(name) is not None}
-        if "item" in body and "item" in declared:
-            given["item"] = body["item"]
-        return given
+__all__ = ["Run", "Settings"]

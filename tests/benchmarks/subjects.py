@@ -147,22 +147,72 @@ class FastModel:
 # ------------------------------------------------------------------------------------ the limit
 
 
+HAND_TABLE = {
+    "fetching": [("fetch_order", lambda result: True, "validating")],
+    "validating": [
+        (
+            "check_refund_policy",
+            lambda r: r["eligible"] and r["amount_cents"] <= 50000,
+            "crediting",
+        ),
+        ("check_refund_policy", lambda result: True, "failed"),
+    ],
+    "crediting": [("process_credit", lambda result: True, "emailing")],
+    "emailing": [("send_email", lambda result: True, "complete")],
+}
+HAND_TOOLS = {name: (lambda _arguments, _name=name: RESULT[_name]) for name in RESULT}
+
+
+def scripted(messages, state):
+    """What a model answers: the call that is due."""
+    name = TOOL[state]
+    return {
+        "type": "tool_use",
+        "id": f"t{len(messages)}",
+        "name": name,
+        "input": ARGS.get(name, {}),
+    }
+
+
 def by_hand(journal=None, runs=1):
     """The hand-written loop: table, prompt, history, one record per step."""
     for _ in range(runs):
-        state, context, history = "fetching", {"order_id": "A1"}, []
-        while state != "complete":
-            history.append({"role": "user", "content": f"State: {state}. Legal: {TOOL[state]}"})
-            name = TOOL[state]
-            history.append({"role": "assistant", "content": [{"type": "tool_use", "name": name}]})
-            result = RESULT[name]
-            context = {**context, name: result}
-            history.append(
-                {"role": "user", "content": [{"type": "tool_result", "content": result}]}
+        state, context, messages = "fetching", {"order_id": "A1"}, []
+        seq = 0
+        while state in HAND_TABLE:
+            legal = ", ".join(row[0] for row in HAND_TABLE[state])
+            messages.append(
+                {"role": "user", "content": f"State: {state}. Legal: {legal}. Facts: {context}"}
             )
-            before, state = state, NEXT[state]
+            block = scripted(messages, state)
+            messages.append({"role": "assistant", "content": [block]})
+            name = block["name"]
+            result = HAND_TOOLS[name]({**block["input"], "order_id": context["order_id"]})
+            context[name] = result
+            messages.append(
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "tool_result", "tool_use_id": block["id"], "content": result}
+                    ],
+                }
+            )
+            before = state
+            state = next(row[2] for row in HAND_TABLE[state] if row[0] == name and row[1](result))
+            seq += 1
             if journal is not None:
-                journal(orjson.dumps({"from": before, "to": state, "tool": name, "value": result}))
+                journal(
+                    orjson.dumps(
+                        {
+                            "seq": seq,
+                            "from": before,
+                            "to": state,
+                            "tool": name,
+                            "args": block["input"],
+                            "value": result,
+                        }
+                    )
+                )
 
 
 def bare_transitions(machine, runs=1):

@@ -25,7 +25,7 @@ ADMINISTRATION = {"run_forked", "run_migrated", "run_quarantined"}
 @pytest.mark.parametrize("role", ["system", "user"])
 @pytest.mark.parametrize("name", LIVELY)
 def test_runs_by_chance_hold_together(name, role):
-    """Whatever happens: the fold equals the live run at every prefix, and replay decides the same."""
+    """The fold equals the live run at every prefix, and replay decides the same."""
     make, inputs = LIVELY[name]
     workflow = make()
     ends = Counter()

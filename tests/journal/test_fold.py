@@ -7,11 +7,12 @@ import pytest
 
 from statemachine_agents.errors import JournalDamaged
 from statemachine_agents.journal.fold import APPLY, fold
-from statemachine_agents.journal.records import KINDS, Draft
+from statemachine_agents.journal.records import GENESIS, KINDS, Draft, Head, seal
+from statemachine_agents.system import SeededEntropy
 from statemachine_agents.table.model import Key, Limits, State, Transition
 from tests.driving import Hand, resealed, same, small, use
-from tests.lively_tables import refund_desk
 from tests.journal.test_journal import refunded
+from tests.lively_tables import refund_desk
 
 
 def step_at(hand: Hand, event: str) -> int:
@@ -54,7 +55,7 @@ def test_every_kind_of_record_can_be_folded():
     ],
 )
 def test_recorded_moves_are_checked_against_the_grid(event, changes, why):
-    """A record that claims a move which the table does not have is damage, though its hash is good."""
+    """A move which the table does not have is damage, though its hash is good."""
     hand = refunded()
     with pytest.raises(JournalDamaged, match=why) as caught:
         refolded(hand, step_at(hand, event), **changes)
@@ -88,6 +89,48 @@ def test_a_gap_is_damage():
         fold(hand.workflow, "r-1", [*hand.records[:3], *hand.records[4:]])
 
 
+def test_a_wrong_number_under_a_good_hash_is_damage():
+    """A chain that begins at another seq hashes well and is refused all the same."""
+    hand = refunded()
+    first = seal(
+        [Draft("run_started", hand.records[0].body)],
+        run="r-1",
+        definition=hand.workflow.definition.hash,
+        fence=1,
+        head=Head(seq=4, hash=GENESIS),
+        at=1,
+        entropy=SeededEntropy(1),
+    )
+    with pytest.raises(JournalDamaged, match="expected seq 1"):
+        fold(hand.workflow, "r-1", first)
+
+
+def test_nothing_can_happen_before_the_run_began():
+    """A record that needs a state, before there is one, is damage."""
+    hand = refunded()
+    records = resealed(hand.records[:2], 1, hand.records[2].body, "model_asked")
+    with pytest.raises(JournalDamaged, match="before the run was begun"):
+        fold(hand.workflow, "r-1", records)
+
+
+def test_a_value_that_is_written_in_a_list_is_news_too():
+    """What changed is looked up at its very place, in objects and in lists."""
+    workflow = small(
+        Transition("here", "look.ok", "stay", assign={"items[1].n": "result.n"}),
+        Transition("here", "pay.ok", "done"),
+        states=[State("here", ask="x", tools=["look", "pay"])],
+        context={"items": Key(type="list", default=[0, {"n": 0}])},
+        limits=Limits(idle=3),
+    )
+    hand = Hand(workflow)
+    for number in range(5):
+        hand.reply(use("look"))
+        hand.returns({"n": number % 2})
+    assert hand.context["items"] == [0, {"n": 0}]
+    assert "limit.idle" not in hand.events()
+    hand.audit()
+
+
 def test_an_erased_record_ends_a_fold():
     """What an erased record said is not known, so nothing after it is."""
     hand = refunded()
@@ -109,6 +152,7 @@ def test_administrative_records_can_be_folded():
         Draft("run_forked", {"parent": "r-0", "seq": 3, "set": {"reason": "b"}}), hand.now()
     )
     assert hand.context["reason"] == "b"
+    hand.run.note(Draft("run_forked", {"parent": "r-0", "seq": 3}), hand.now())
     hand.run.note(Draft("run_quarantined", {"reason": "poison"}), hand.now())
     hand.save()
     assert hand.outcome.status == "quarantined"

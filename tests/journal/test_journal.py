@@ -123,7 +123,7 @@ def test_another_definition_is_found(journal):
 
 
 def test_an_erased_body_is_not_mistaken_for_a_damaged_name(journal):
-    """A line without body and salt is an erased record; one whose `body` has another name is not."""
+    """A line without body and salt is erased; one whose `body` has another name is not."""
     record = journal.records[4]
     erased = attrs.evolve(record, data=None, salt=b"", body={})
     records = [*journal.records[:4], erased, *journal.records[5:]]
@@ -148,6 +148,14 @@ def test_a_body_kept_as_a_blob_travels_in_the_file():
     assert Journal.loads(data).records[returned].body["value"]["scan"] == "x" * MAX_BODY
     with pytest.raises(JournalDamaged, match="blob"):
         Journal.loads(data.replace(b"xxx", b"xyx", 1))
+
+
+def test_a_journal_without_records_is_a_file_too(journal):
+    """Only a definition: nothing to verify, nothing to replay."""
+    empty = Journal(journal.definition, ())
+    back = Journal.loads(empty.dumps()).verify()
+    assert back.records == ()
+    assert back.run_id == ""
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"{}\n", b"[]\n", b'{"definition":1,"what":2}\n'])

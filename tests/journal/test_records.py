@@ -146,6 +146,7 @@ def test_a_large_body_becomes_a_blob_by_hash():
     assert with_blob(stored, data).body == body
     with pytest.raises(JournalDamaged, match="blob"):
         with_blob(stored, data + b" ")
+    assert sealed(Draft("call_returned", body))[0].data == record.data  # whoever keeps no blobs
     small = sealed(Draft("call_returned", {BLOB: "mine", "a": 1, "b": 2}))[0]
     assert blob_of(small) is None
 

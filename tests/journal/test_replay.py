@@ -44,7 +44,7 @@ def test_a_run_replays_the_same_from_its_definition_alone():
 
 
 def test_one_changed_guard_input_is_the_first_difference():
-    """The amount that a guard read, changed in a copy: named at that step, with row and verdicts."""
+    """The amount a guard read, changed in a copy: named at that step, with row and verdicts."""
     hand = refunded()
     index = returned(hand, "check_refund_policy")
     value = {"eligible": True, "amount_cents": 50_001}
@@ -130,6 +130,11 @@ def test_a_record_too_many_is_a_difference():
     extra = resealed([*records, hand.records[1]], 2, {"reason": "x", "waiting": []}, "run_parked")
     difference = replay(hand.workflow, "r-1", extra).difference
     assert (difference.seq, difference.got) == (3, "model_asked")
+    more = resealed([*hand.records, hand.records[-1]], len(hand.records), {"id": "x"}, "timer_set")
+    difference = replay(hand.workflow, "r-1", more).difference
+    assert (difference.expected, difference.got) == ("timer_set", "nothing to decide")
+    assert difference.row is None
+    assert "guards" not in str(difference)
 
 
 def test_key_order_of_what_a_model_sends_cannot_change_a_refusal():
@@ -160,7 +165,7 @@ def test_the_order_of_bindings_cannot_change_a_refusal():
 
 
 def test_a_parent_replays_without_its_children():
-    """A journal file holds the parent's definition only; what a child was given is taken from it."""
+    """A journal file holds the parent's definition only; inputs of children are taken from it."""
     child = small(
         Transition("here", "look.ok", "done"),
         states=[State("here", do="look")],
@@ -175,8 +180,6 @@ def test_a_parent_replays_without_its_children():
         children={"child": child},
     )
     hand = Hand(parent, {"order": "A1"})
-    assert hand.bodies("child_started") == []
-    hand.save()
     assert hand.bodies("child_started")[0]["input"] == {"order": "A1"}
     alone = Workflow.from_definition(Definition.from_data(parent.definition.data))
     assert alone.children == {}

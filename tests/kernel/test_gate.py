@@ -130,6 +130,14 @@ def test_at_most_five_faults_are_told():
     assert schema_faults({"type": "object"}, {}) == ""
 
 
+def test_validators_are_kept_and_let_go():
+    """Thousands of schemas do not pile up, and each still judges by itself."""
+    for number in range(4_200):
+        schema = {"type": "object", "required": [f"k{number}"]}
+        assert schema_faults(schema, {f"k{number}": 1}) == ""
+    assert schema_faults(schema, {}) != ""
+
+
 @pytest.mark.parametrize(
     ("bind", "context", "what"),
     [
@@ -240,6 +248,25 @@ def test_reads_run_together_and_one_other_call_beside_them():
     refused = hand.bodies("call_refused")
     assert [(body["tool"], body["code"]) for body in refused] == [("send", "one_at_a_time")]
     assert hand.run.standing.snap().counters.refusals == 0
+    hand.audit()
+
+
+def test_a_read_that_waits_for_approval_leaves_room_for_an_effect():
+    """Only what changes something takes the place of the one other call."""
+    hand = Hand(
+        small(
+            Transition("here", "pay.ok & look.ok", "done"),
+            states=[State("here", ask="x", tools=["pay", "look"])],
+            tools={"look": Use(approve="true")},
+        )
+    )
+    hand.reply(use("look"), use("pay"))
+    assert [body["tool"] for body in hand.bodies("approval_asked")] == ["look"]
+    assert [body["tool"] for body in hand.bodies("call_intended")] == ["pay"]
+    hand.returns({})
+    hand.approve(True)
+    hand.returns({})
+    assert hand.outcome.ok
     hand.audit()
 
 

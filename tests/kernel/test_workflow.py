@@ -67,6 +67,19 @@ def test_undo_tools_are_needed_too():
     assert set(used_tools(undoing)) == {"look", "web", "pay_back"}
 
 
+def test_the_undo_of_a_tool_is_bound_with_it():
+    """A spec that names its undo needs that function, whether or not the table says so."""
+    paying = table(
+        states=[State("here", ask="x", tools=["pay"]), State("done", final="success")],
+        transitions=[Transition("here", "pay.ok", "done")],
+        tools={},
+    )
+    with pytest.raises(TableError, match="pay_back"):
+        Workflow(paying, [function(TOOLS["pay"])])
+    workflow = Workflow(paying, [function(TOOLS["pay"]), function(TOOLS["pay_back"])])
+    assert set(workflow.functions) == {"pay", "pay_back"}
+
+
 def test_the_definition_alone_makes_the_same_workflow():
     """Stored bytes give the same hash, grid and bindings; functions are not needed."""
     workflow = Workflow(table(), [function(TOOLS["look"]), function(TOOLS["peek"])])

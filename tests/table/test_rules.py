@@ -184,12 +184,40 @@ def test_leads_to_is_owed_until_it_is_met():
     watch.see("pay.ok", 1, result={}, args={"order": "A"})
     watch.see("pay.ok", 2, result={}, args={"order": "B"})
     watch.see("pay.ok", 3, result={}, args={"order": "B"})
+    watch.see("send.ok", 3, result={}, args={"order": "C"})
     assert watch.owed == ['"A"', '"B"']
     assert watch.allows("pay", order="A")  # an obligation forbids nothing
     watch.see("send.ok", 4, result={}, args={"order": "A"})
     assert watch.owed == ['"B"']
     watch.see("send.error", 5, error={}, args={"order": "B"})
     assert watch.owed == ['"B"']
+
+
+def test_values_that_cannot_be_read_share_one_automaton():
+    """A `per` that fails on some call does not open a way around the rule."""
+    watch = Watch("at_most(pay, 1, per=args.order + 1)")
+    watch.intend("pay", 1, order="x")
+    assert not watch.allows("pay", order="y")
+    assert watch.allows("pay", order=1)
+
+
+def test_a_rule_may_count_events():
+    """Events have no intent behind them: each arrival counts, and nothing is forbidden by it."""
+    watch = Watch("at_most(pay.ok where result.n == 1, 1)")
+    for number, value in enumerate((1, 1, 2)):
+        watch.see("pay.ok", number, result={"n": value})
+    assert watch.states[0] == {"*": 2}
+    assert watch.allows("pay")
+    watch.see("look.ok", 9, result={})
+    assert watch.states[0] == {"*": 2}
+
+
+def test_an_obligation_may_begin_with_an_intent():
+    """Proposing opens it; it is owed, and forbids nothing."""
+    watch = Watch("leads_to(pay, send.ok)")
+    watch.intend("pay", 1)
+    assert watch.owed == ["*"]
+    assert watch.allows("pay")
 
 
 def test_rules_that_are_not_enforced_yet_do_nothing():
@@ -199,6 +227,9 @@ def test_rules_that_are_not_enforced_yet_do_nothing():
     assert watch.allows("send")
     assert watch.owed == []
     assert watch.states == ({}, {})
+    rule = parse_rule("must(send.ok)")
+    state = rule.start()
+    assert rule.observe(state, "send.ok", {}, 1) is state
 
 
 def test_automata_that_do_not_move_are_the_same_object():

@@ -241,6 +241,22 @@ def test_completed_effects_are_undone_newest_first():
     hand.audit()
 
 
+@pytest.mark.parametrize("settled", [True, False])
+def test_after_undoing_a_state_settles_or_fails(settled):
+    """When `undo.ok` moves nothing, `settled` is tried; without a row the run fails."""
+    rows = [Transition("undoing", "settled", "done")] if settled else []
+    hand = Hand(
+        small(
+            *rows,
+            Transition("undoing", "undo.ok", "done", guard="iterations > 0"),
+            states=[State("undoing", do="undo")],
+        )
+    )
+    assert hand.events() == ["run.started", "undo.ok", "settled"]
+    assert hand.outcome.ok == settled
+    hand.audit()
+
+
 def test_an_undo_that_fails_stops_no_other_and_both_errors_are_kept():
     """All are tried; then one `undo.error` tells what failed, beside the error that led here."""
     hand = undoing()
@@ -436,6 +452,31 @@ def test_each_over_nothing_settles_and_over_no_list_fails(items, status):
     assert started(hand) == []
     if status == "failed":
         assert "gives no list" in hand.outcome.reason
+    hand.audit()
+
+
+def test_an_each_that_cannot_be_evaluated_is_a_guard_error():
+    """The sentence of the expression is the reason."""
+    hand = parent(each="context.items + 1", items=[1])
+    assert hand.outcome.status == "failed"
+    assert "guard.error" in hand.outcome.reason
+    hand.audit()
+
+
+@pytest.mark.parametrize("join", ["any", "all"])
+def test_a_settled_row_that_stays_waits_for_the_rest_or_fails(join):
+    """Children that still run may yet move the run; when none is left it has failed."""
+    hand = parent(
+        each="context.items",
+        join=join,
+        items=[1, 2],
+        rows=[Transition("running", "settled", "stay")],
+    )
+    hand.give(fx.ChildEnded("r-1-c1", "success", 1))
+    assert hand.waits == ("child",)
+    hand.give(fx.ChildEnded("r-1-c2", "success", 2))
+    assert hand.outcome.status == "failed"
+    assert "have ended and no row moved on" in hand.outcome.reason
     hand.audit()
 
 

@@ -165,7 +165,7 @@ def test_a_rejected_call_of_the_engine_fails_a_do_state():
 
 
 def test_a_late_refusal_of_the_engines_own_call_moves_nothing():
-    """The state was left while a person thought: the refused call is late, no error of this visit."""
+    """The state was left while a person thought: the refused call is late, no error here."""
     workflow = small(
         Transition("here", "timer.fired", "there"),
         Transition("here", "pay.ok", "done"),
@@ -251,6 +251,21 @@ def test_an_answer_that_no_row_takes_is_asked_for_again():
     assert "nothing waits" in hand.approve(True, approval="q1", by="ann")
     assert hand.approve(True, approval="q1.2", by="ann") == ""
     assert hand.outcome.ok
+    hand.audit()
+
+
+def test_a_timer_that_no_row_takes_does_not_park_for_ever():
+    """The only thing this state waited for has come; it fails and says so."""
+    hand = Hand(
+        small(
+            Transition("asleep", "timer.fired", "done", guard="iterations > 0"),
+            states=[State("asleep", wait="timer", after="1h")],
+        )
+    )
+    assert hand.waits == ("timer",)
+    hand.signal("timer")
+    assert hand.outcome.status == "failed"
+    assert "waits for timer, which cannot come" in hand.outcome.reason
     hand.audit()
 
 

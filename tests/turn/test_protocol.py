@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from statemachine_agents.errors import RunProtocolError, UsageError
+from statemachine_agents.errors import RunProtocolError, UsageError, ValueRefused
 from statemachine_agents.table.model import State, Transition
 from statemachine_agents.turn import effects as fx
+from statemachine_agents.turn.inbound import cleaned
 from statemachine_agents.turn.ports import ModelReply, Signal
 from statemachine_agents.turn.run import Run
-from statemachine_agents.values import MAX_BLOB
+from statemachine_agents.values import MAX_BLOB, keep_all
 from tests.driving import Hand, small, use
 from tests.lively_tables import desk, refund_desk, worker
 
@@ -53,6 +54,39 @@ def test_an_intent_is_durable_before_its_effect():
     assert (call.key, call.attempt, call.deadline) == (body["key"], 1, body["deadline"])
     assert call.key.startswith("r-1/1/pay/")
     assert call.arguments == {"n": 1}
+
+
+def test_a_lone_read_may_be_made_before_its_intent_is_durable():
+    """One commit instead of two: a crash in between only asks the model again.
+
+    It must be a first attempt at a read, all there is to do, and nothing of a person unsaved.
+    """
+
+    def proposed(*calls, message: bool = False) -> Hand:
+        hand = asking("pay", "look", "peek", talk=message)
+        if message:
+            hand.message()
+        hand.ask()
+        blocks = [{**call, "id": f"t{number}"} for number, call in enumerate(calls)]
+        reply = ModelReply(content=blocks, stop_reason="tool_use")
+        hand.run.receive(fx.Replied(reply), hand.now())
+        return hand
+
+    hand = proposed(use("look"))
+    call = hand.run.lone_read()
+    assert call.tool == "look"
+    hand.run.receive(fx.Returned(call.no, {}), hand.now())
+    assert hand.run.lone_read() is None
+    hand.audit()
+    assert hand.kinds.count("call_returned") == 1
+    assert proposed(use("pay")).run.lone_read() is None
+    assert proposed(use("look"), use("peek")).run.lone_read() is None
+    saved = proposed(use("look"))
+    saved.save()
+    assert saved.run.lone_read() is None
+    talked = proposed(use("look"), message=True)
+    talked.run.receive(Signal("r-1", "m2", "message", {"text": "wait"}, 0), talked.now())
+    assert talked.run.lone_read() is None
 
 
 def test_looking_changes_nothing():
@@ -268,10 +302,56 @@ def test_a_run_carries_its_request_and_root():
     assert hand.call("post").key.startswith("r-0/")
 
 
+def test_a_large_answer_of_a_person_is_refused():
+    """What cannot be a record is not taken from people either."""
+    hand = asking("pay")
+    hand.reply(use("pay"))
+    hand.doubts()
+    assert "bytes" in hand.signal("resolution", done="x" * MAX_BLOB)
+    assert hand.waits == ("resolution",)
+
+
+def test_somebody_may_look_again():
+    """A worker that takes a run up says so in the journal; a parked model is asked again."""
+    hand = asking("pay")
+    hand.model_fails()
+    assert hand.give(fx.Resumed("restarted", "worker-2")) == ""
+    assert hand.bodies("run_resumed") == [{"reason": "restarted", "by": "worker-2"}]
+    assert isinstance(hand.expect(fx.AskModel), fx.AskModel)
+    hand.audit()
+
+
+def test_what_people_write_is_redacted_before_it_waits_in_the_inbox():
+    """`cleaned` is for whoever puts a signal there: fields by their kind, a message as a whole."""
+
+    def redact(kind, value):
+        return f"<{kind}>" if isinstance(value, str) else {**value, "seen": kind}
+
+    assert cleaned("message", {"text": "4111", "n": 1}, redact) == {
+        "text": "4111",
+        "n": 1,
+        "seen": "message",
+    }
+    assert cleaned("message", {"text": "x"}, lambda _kind, _value: "gone") == {"text": "gone"}
+    body = {"by": "ann", "note": "4111", "granted": True, "done": {"card": 1}}
+    assert cleaned("approval", body, redact) == {
+        "by": "<message>",
+        "note": "<message>",
+        "granted": True,
+        "done": {"card": 1, "seen": "resolution"},
+    }
+    with pytest.raises(ValueRefused, match="text"):
+        cleaned("message", {"n": 1}, keep_all)
+    with pytest.raises(ValueRefused):
+        cleaned("resolution", {"done": float("nan")}, keep_all)
+
+
 def test_loading_needs_the_records_only():
     """A run is the fold of its records; the object that made them is not needed."""
     hand = asking("look")
     hand.save()
+    plain = Run.start(hand.workflow, "r-9", {}, hand.settings, at=hand.now())
+    assert "request_id" not in plain.unsaved[0][1].body
     run = Run.load(hand.workflow, "r-1", hand.records, hand.settings)
     assert isinstance(run.next_effect(), fx.AskModel)
     assert not run.done
