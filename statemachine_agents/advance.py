@@ -206,7 +206,8 @@ class Advance:
         if isinstance(effect, fx.CallTool) and effect.spec.effect == "transactional":
             await self._transact(effect)
             return
-        alone = not self.tasks and self._no_other()
+        # Nothing runs beside a model request, so it need not be looked for.
+        alone = not self.tasks and (isinstance(effect, fx.AskModel) or self._no_other())
         if alone and not guarded(effect):
             await self._receive(effect, await self.acting.act(effect))
             return
@@ -230,7 +231,7 @@ class Advance:
             return
         taken: tuple[str, ...] = ()
         cancelled: asyncio.CancelledError | None = None
-        if self.signalled:
+        if self.signalled and not leaving:
             # What was said while this was under way comes first: a cancel stops what would follow.
             try:
                 taken = await self._hear()

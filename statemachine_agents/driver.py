@@ -10,7 +10,7 @@ Not here: the loop itself (`advance`), what a run decides (`journal.decide`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, Self
 
 from loguru import logger
@@ -30,7 +30,6 @@ from statemachine_agents.turn.inbound import cleaned, inbound
 from statemachine_agents.turn.ports import (
     Clock,
     Entropy,
-    Layout,
     Model,
     Outbox,
     Signal,
@@ -82,12 +81,9 @@ class Driver:
         self.workflow = workflow
         self.store: Store = MemoryStore() if store is None else store
         self.clock: Clock = SystemClock() if clock is None else clock
-        self._owns_store = store is None
         self.model = _model_of(model)
-        self._entropy: Entropy = SystemEntropy() if entropy is None else entropy
-        self._settings = Settings(
-            layout=self._layout, entropy=self._entropy, redact=redact, model=None
-        )
+        noise: Entropy = SystemEntropy() if entropy is None else entropy
+        self._settings = Settings(layout=self.model.layout, entropy=noise, redact=redact)
         self._shell = Shell(
             self.store,
             self.model,
@@ -117,8 +113,6 @@ class Driver:
         """
         await self._runs.aclose()
         await self.model.aclose()
-        if self._owns_store:
-            await self.store.aclose()
 
     async def serve(self, *, every: float = 1.0) -> None:
         """Advance whatever is due in the store, until cancelled: runs of other processes too."""
@@ -179,14 +173,10 @@ class Driver:
                 outcome: Outcome = await self.start(inputs, request_id=request_id)
                 return outcome
 
-        return self._sync(once())
-
-    def _sync(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(work)
-        work.close()
+            return asyncio.run(once())
         msg = "run_sync was called inside a running event loop; write `await driver.start(...)`"
         raise UsageError(msg)
 
@@ -271,13 +261,10 @@ class Driver:
         Raises:
             UsageError: nothing waits for that approval, or the arguments are others.
         """
-        body: dict[str, JSON] = {"approval": approval, "granted": granted, "by": by}
-        if note is not None:
-            body["note"] = note
-        if digest is not None:
-            body["digest"] = digest
         named = approval or await self._only_approval(run_id)
-        body["approval"] = named
+        body: dict[str, JSON] = {"approval": named, "granted": granted, "by": by}
+        said = {"note": note, "digest": digest}
+        body |= {key: value for key, value in said.items() if value is not None}
         return await self._speak(run_id, f"approval:{named}", "approval", body, wait=wait)
 
     async def resolve(
@@ -397,9 +384,6 @@ class Driver:
             raise UsageError(f"run {run_id}: nothing waits for an approval", run=run_id)
         msg = f"run {run_id}: several approvals wait, name one of {', '.join(waiting)}"
         raise UsageError(msg, run=run_id, approvals=waiting)
-
-    def _layout(self, model: str | None) -> Layout:
-        return self.model.layout(model)
 
     def _end_streams(self, run_id: str) -> None:
         for queue in self._streams.get(run_id, ()):

@@ -3,31 +3,26 @@
 Rules.  1. Everything goes through the public order: save, `next_effect`, `receive`.  2. Every
 request is kept as it was sent, for the rules of the Messages API and of prefixes.  3. `audit` asks
 of a run what must hold of all of them: sound chain, same replay, fold equal to the live run.
-Not here: drawing what happens by chance (`random_runs`).
+Not here: what must hold (`audit`), drawing what happens by chance (`random_runs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
-
-from statemachine_agents.journal.decide import decide
-from statemachine_agents.journal.fold import take
 from statemachine_agents.journal.journal import Journal
-from statemachine_agents.journal.records import Draft, Head, Record, seal, verify
-from statemachine_agents.journal.standing import Standing
+from statemachine_agents.journal.records import Record
 from statemachine_agents.kernel.workflow import Workflow, used_tools
 from statemachine_agents.system import SeededEntropy
 from statemachine_agents.table.definition import Definition
 from statemachine_agents.table.model import State, Table, Transition
 from statemachine_agents.table.toolspec import Retry, ToolSpec
 from statemachine_agents.turn import effects as fx
-from statemachine_agents.turn.ports import Layout, ModelReply, ModelRequest, Signal
+from statemachine_agents.turn.ports import Layout, ModelReply, Signal
 from statemachine_agents.turn.run import Run, Settings
 from statemachine_agents.values import keep_all
-from tests.api_rules import faults
+from tests.audit import Sent, audit
 
 START = 1_800_000_000_000_000
 
@@ -146,7 +141,7 @@ class Hand:
             redact=redact,
         )
         self.records: list[Record] = []
-        self.requests: list[tuple[ModelRequest, list[Any], bool]] = []
+        self.requests: list[Sent] = []
         self.ids = 0
         self.run = Run.start(
             workflow, run, inputs or {}, self.settings, at=self.now(), request_id="q", root=root
@@ -325,115 +320,7 @@ class Hand:
         """Return the journal of everything saved."""
         return Journal(self.workflow.definition.data, self.records)
 
-    # --------------------------------------------------------------------------------------- audit
-
     def audit(self) -> None:
-        """Insist on everything that holds of every run, whatever happened to it."""
+        """Insist on everything that holds of every run, see `audit.audit`."""
         self.save()
-        data = self.journal().dumps()
-        journal = Journal.loads(data).verify()
-        assert journal.dumps() == data
-        self._valid_requests()
-        live = lockstep(self.workflow, self.run.standing.run, journal.records)
-        same(live, self.run.standing)
-        assert decide(live) is None
-        replayed = journal.replay()
-        assert replayed.same, str(replayed.difference)
-        assert replayed.records == len(self.records)
-        self._each_call_ends_once()
-        self._no_request_after_a_limit()
-
-    def _each_call_ends_once(self) -> None:
-        ended: dict[int, int] = {}
-        attempts: set[tuple[int, int]] = set()
-        for record in self.records:
-            body = record.body
-            number = body.get("no")
-            if record.kind == "call_intended":
-                assert (number, body["attempt"]) not in attempts
-                attempts.add((number, body["attempt"]))
-                assert body["effect"] != "manual" or body["attempt"] == 1
-                assert number not in ended
-            closes = (
-                record.kind == "call_refused"
-                or (record.kind == "call_returned" and not body.get("again"))
-                or (record.kind == "call_resolved" and body["then"] == "closed")
-                or (record.kind == "approval_decided" and number and not body["granted"])
-            )
-            if closes:
-                ended[number] = ended.get(number, 0) + 1
-        assert set(ended.values()) <= {1}
-        if self.run.standing.ended is not None:
-            assert {number for number, _ in attempts} <= set(ended)
-
-    def _no_request_after_a_limit(self) -> None:
-        raised = False
-        for record in self.records:
-            body = record.body
-            if record.kind in ("approval_decided", "timer_fired") or (
-                record.kind == "call_resolved" and body["by"] == "person"
-            ):
-                raised = False
-            if record.kind == "stepped":
-                raised = body["event"] != "user.message" and (
-                    raised or body["event"].startswith("limit.")
-                )
-            assert not (raised and record.kind == "model_asked")
-
-    def _valid_requests(self) -> None:
-        asked = self.bodies("model_asked")
-        last: dict[str, tuple[int, list[Any], Any]] = {}
-        for body, (request, messages, paused) in zip(asked, self.requests, strict=False):
-            wrong = faults(messages, paused=paused)
-            assert not wrong, (wrong, messages)
-            epoch, before, head = last.get(body["agent"], (0, [], None))
-            if epoch == body["epoch"]:
-                assert messages[: len(before)] == before
-            assert head in (None, (request.system, request.tools))
-            last[body["agent"]] = (body["epoch"], messages, (request.system, request.tools))
-
-
-def resealed(
-    records: Sequence[Record], index: int, body: dict[str, Any], kind: str | None = None
-) -> list[Record]:
-    """Return the records with one body changed and the chain made good again behind it."""
-    out, head = [], Head()
-    for number, record in enumerate(records):
-        draft = Draft(record.kind, record.body)
-        if number == index:
-            draft = Draft(kind or record.kind, body)
-        out += seal(
-            [draft],
-            run=record.run,
-            definition=record.definition,
-            fence=record.fence,
-            head=head,
-            at=record.at,
-            entropy=SeededEntropy(number),
-        )
-        head = Head(out[-1].seq, out[-1].hash)
-    return out
-
-
-def lockstep(workflow: Workflow, run: str, records: tuple[Record, ...]) -> Standing:
-    """Fold records twice, as a reader and as a live run does; both must agree at every prefix.
-
-    A reader rebuilds each snapshot from what was recorded; a live run keeps the one it decided.
-    """
-    reader, live = Standing(workflow, run), Standing(workflow, run)
-    for record in records:
-        decided = decide(live)
-        verify(record, live.head.hash)
-        take(reader, record)
-        take(live, record, None if decided is None else decided.after)
-        same(reader, live)
-    return live
-
-
-def same(one: Standing, other: Standing) -> None:
-    """Insist that two standings are equal, part by part."""
-    for field in attrs.fields(Standing):
-        if field.name.startswith("_"):
-            continue  # remembered for speed; follows from the rest
-        mine, theirs = getattr(one, field.name), getattr(other, field.name)
-        assert mine == theirs, f"seq {one.seq}, {field.name}: {mine!r} != {theirs!r}"
+        audit(self.workflow, self.run, self.records, self.requests)

@@ -10,7 +10,8 @@ from statemachine_agents.journal.fold import APPLY, fold
 from statemachine_agents.journal.records import GENESIS, KINDS, Draft, Head, seal
 from statemachine_agents.system import SeededEntropy
 from statemachine_agents.table.model import Key, Limits, State, Transition
-from tests.driving import Hand, resealed, same, small, use
+from tests.audit import resealed, same
+from tests.driving import Hand, small, use
 from tests.journal.test_journal import refunded
 from tests.lively_tables import refund_desk
 

@@ -12,7 +12,8 @@ from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.table.definition import Definition
 from statemachine_agents.table.model import State, Table, Transition, Use
 from statemachine_agents.table.toolspec import ToolSpec
-from tests.driving import Hand, arguments, bound, resealed, small, use
+from tests.audit import resealed
+from tests.driving import Hand, arguments, bound, small, use
 from tests.journal.test_journal import refunded
 from tests.tables import refund, refund_specs
 
