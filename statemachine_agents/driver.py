@@ -27,14 +27,7 @@ from statemachine_agents.moments import Moment, Observer
 from statemachine_agents.stores.memory import MemoryStore
 from statemachine_agents.system import SystemClock, SystemEntropy
 from statemachine_agents.turn.inbound import cleaned, inbound
-from statemachine_agents.turn.ports import (
-    Clock,
-    Entropy,
-    Model,
-    Outbox,
-    Signal,
-    Store,
-)
+from statemachine_agents.turn.ports import Clock, Entropy, Model, Outbox, Signal, Store
 from statemachine_agents.turn.run import Run, Settings
 from statemachine_agents.values import JSON, Redactor, keep_all
 
