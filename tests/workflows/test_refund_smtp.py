@@ -117,8 +117,9 @@ def test_a_letter_goes_to_the_server(server, tmp_path, monkeypatch):
     assert got == Returned({"message_id": letter["Message-ID"], "to": "ada@shopper.example"})
     assert letter["Subject"] == "Grüße"
     assert letter.get_content().splitlines() == ["Paid.", ".", "Bye: 49 €"]
-    assert "mail FROM:<refunds@shop.example>" in running.heard
-    assert "rcpt TO:<ada@shopper.example>" in running.heard
+    heard = [line.lower() for line in running.heard]  # the case of verbs differs by Python version
+    assert "mail from:<refunds@shop.example>" in heard
+    assert "rcpt to:<ada@shopper.example>" in heard
     assert list(tmp_path.iterdir()) == []
 
 
