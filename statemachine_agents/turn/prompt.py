@@ -18,7 +18,6 @@ import attrs
 
 from statemachine_agents.journal.drafts import filled_in
 from statemachine_agents.journal.standing import Standing
-from statemachine_agents.kernel.step import STARTED
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.table import templates
 from statemachine_agents.table.model import Agent, State
@@ -196,7 +195,7 @@ def _note(s: Standing, state: State, body: Mapping[str, Any], nudge: str) -> str
     doing = state.ask or ""
     if templates.has_holes(doing):
         doing = "see `instruction` in the last user message."
-    done = [name for name in s.path[:-1] if name != STARTED][-_DONE_SHOWN:]
+    done = s.path[-_DONE_SHOWN - 1 : -1]  # a slice: a long run must not pay for its whole path
     lines = [
         nudge,
         f"State: {state.name} (iteration {body['turn']} of {limits.iterations}).",

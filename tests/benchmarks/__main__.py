@@ -121,7 +121,7 @@ def turns():
 
 def growth():
     flow = on.workflow(on.LOOPING)
-    sizes = (100, 1000) if SHORT else (100, 1000, 5000)
+    sizes = (100, 1000, 5000)
     seen = {}
     for size in sizes:
         repeat = max(1, sizes[-1] // size)
