@@ -302,7 +302,6 @@ WARNINGS: list[tuple[str, Table, str]] = [
         sound(agents=[Agent("a", "Serve {context.id}.")]),
         "agents.a.instructions",
     ),
-    ("rule-not-enforced", sound(rules=["ends_within(9)"]), "rules[0]"),
     ("timer-unhandled", look(after="1h"), "states.look.after"),
     (
         "timer-unhandled",

@@ -112,8 +112,8 @@ def rows_of(
         rows += _asked(each, outcome.reason)
     if outcome.value is not None and outcome.value != outcome.reason:
         rows.append(("value", brief(outcome.value, 600)))
-    word = "owed" if outcome.waiting else "broken"
-    rows += [(word, brief(each, 400)) for each in outcome.broken]
+    rows += [("broken", brief(each, 400)) for each in outcome.broken]
+    rows += [("owed", brief(each, 400)) for each in outcome.owed]
     if outcome.iterations:
         rows.append(("turns", str(outcome.iterations)))
     spent = (f"{amount} {_TOKENS.get(name, name)}" for name, amount in outcome.usage.items())

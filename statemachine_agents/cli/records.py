@@ -170,6 +170,8 @@ def _ended(body: Body, _tool: str) -> str:
         text += f"; value {brief(body['value'], _WIDTH)}"
     if body.get("broken"):
         text += f"; broken: {brief(body['broken'], _WIDTH)}"
+    if body.get("owed"):
+        text += f"; owed: {brief(body['owed'], _WIDTH)}"
     return text
 
 

@@ -205,13 +205,13 @@ def _cancelled(s: Standing) -> Draft:
 def _entered(s: Standing) -> Draft | None:
     """Step `entered` where a row or a default takes it; elsewhere it changes nothing."""
     snapshot = s.snap()
-    name = limits.on_entry(s.workflow.table.limits, snapshot)
+    name = limits.on_entry(s.workflow.limits, snapshot)
     # A row may have taken the limit in this very visit and stayed; anywhere else, going round
     # again after it was raised would never end.
     if name is not None and f"limit.{name}" not in snapshot.facts:
         if f"limit.{name}" not in s.raised:
             return limit(s, name)
-        text = limits.describe(s.workflow.table.limits, name, snapshot.state)
+        text = limits.describe(s.workflow.limits, name, snapshot.state)
         return fail(s, f"limit.{name}", f"{text}, after that limit was routed")
     cell = s.workflow.grid.cell(snapshot.state, "entered")
     if cell.moves or cell.notes or cell.default == "failed":

@@ -95,7 +95,7 @@ def plain(s: Standing, name: str) -> Draft:
 
 def limit(s: Standing, name: str) -> Draft:
     """Raise a limit as an event."""
-    text = limits.describe(s.workflow.table.limits, name, s.snap().state)
+    text = limits.describe(s.workflow.limits, name, s.snap().state)
     return raised(s, f"limit.{name}", f"{text}; last states: {' -> '.join(s.path[-4:])}", kind=name)
 
 

@@ -34,6 +34,7 @@ from statemachine_agents.journal.replies import calls_of, meaning_of, text_of, w
 from statemachine_agents.journal.standing import Arrival, Batch, Child, OpenCall, Standing
 from statemachine_agents.kernel.step import STARTED
 from statemachine_agents.kernel.workflow import Workflow
+from statemachine_agents.table.rules import TURN
 from statemachine_agents.values import JSON, dumps
 
 _TIMELESS: Final = frozenset({"stepped", "run_resumed"})
@@ -242,7 +243,8 @@ def _model_asked(s: Standing, body: Mapping[str, Any]) -> None:
     s.fresh.discard(body["agent"])
     snapshot = s.snap()
     idle = 0 if s.news else snapshot.counters.idle + 1
-    s.snapshot = snapshot.counted(snapshot.counters.asked(idle=idle))
+    rules = s.workflow.rules.observe(snapshot.rules, TURN, {"context": context})
+    s.snapshot = snapshot.counted(snapshot.counters.asked(idle=idle), rules)
     s.news = False
     s.asked = s.seq
     s.asked_agent = body["agent"]

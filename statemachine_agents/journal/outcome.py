@@ -1,7 +1,7 @@
 """How a run ends: its outcome, as a record and as a value.
 
 Rules.  1. A run with a call in doubt, or with an open call, does not end.  2. Every failure carries
-a reason.  3. Obligations still open at the end are listed as broken.
+a reason.  3. What rules still ask for is broken at the end, owed while parked or once cancelled.
 Not here: exit codes (`cli`).
 """
 
@@ -36,7 +36,8 @@ class Outcome:
         waiting: what a parked run waits for.
         limit: name of the limit whose event ended the run, or an empty text.
         context: the run's data at that point.
-        broken: obligations that were not met; `owed` of a parked run.
+        broken: rules that were broken, or not met at the end, and for which value.
+        owed: what rules still ask for in a parked or cancelled run.
     """
 
     run_id: str
@@ -51,6 +52,7 @@ class Outcome:
     limit: str = ""
     context: Mapping[str, JSON] = attrs.field(factory=dict, repr=False)
     broken: tuple[Mapping[str, JSON], ...] = ()
+    owed: tuple[Mapping[str, JSON], ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -61,7 +63,7 @@ class Outcome:
         """Return the outcome as plain JSON, without the context."""
         out: dict[str, Any] = attrs.asdict(self, recurse=False)
         del out["context"]
-        for key in ("path", "waiting", "broken"):
+        for key in ("path", "waiting", "broken", "owed"):
             out[key] = list(out[key])
         out["usage"] = dict(self.usage)
         return out
@@ -89,10 +91,15 @@ def conclude(s: Standing) -> Draft | None:
     }
     if s.last_event.startswith("limit."):
         body["limit"] = s.last_event.partition(".")[2]
-    if snapshot.status != "cancelled":
-        broken = s.workflow.rules.owed(snapshot.rules)
-        if broken:
-            body["broken"] = broken
+    rules = s.workflow.rules
+    broken, owed = rules.broken(snapshot.rules), rules.owed(snapshot.rules)
+    if snapshot.status == "cancelled":  # nobody let the run finish: what it owed stays owed
+        if owed:
+            body["owed"] = owed
+    else:
+        broken += owed
+    if broken:
+        body["broken"] = broken
     return Draft("run_ended", body)
 
 
@@ -131,6 +138,7 @@ def outcome_of(s: Standing) -> Outcome:
             limit=body.get("limit", ""),
             context=snapshot.context,
             broken=tuple(body.get("broken", ())),
+            owed=tuple(body.get("owed", ())),
         )
     parked = s.parked or {}
     return Outcome(
@@ -143,7 +151,8 @@ def outcome_of(s: Standing) -> Outcome:
         usage=dict(s.usage),
         waiting=tuple(parked.get("waiting", ())),
         context=snapshot.context,
-        broken=tuple(parked.get("owed", ())),
+        broken=tuple(s.workflow.rules.broken(snapshot.rules)),
+        owed=tuple(parked.get("owed", ())),
     )
 
 

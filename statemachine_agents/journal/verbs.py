@@ -77,7 +77,7 @@ def _ask(s: Standing, state: State) -> Draft | None:
     if s.listening or (state.talk and snapshot.visit == 1 and not s.heard and not s.path[1:]):
         return park(s, "waits for the customer", "message")
     idle = snapshot.counters.idle + (0 if s.news else 1)
-    name = limits.before_request(s.workflow.table.limits, snapshot, idle=idle)
+    name = limits.before_request(s.workflow.limits, snapshot, idle=idle)
     if s.raised:
         past = ", ".join(sorted(s.raised))
         reason = f"{past} was routed to state {snapshot.state!r}, which would ask the model again"
@@ -129,11 +129,11 @@ def _do(s: Standing, state: State) -> Draft | None:
     snapshot = s.snap()
     plan = state.do or ()
     if s.begun < len(plan):
-        name = limits.before_calls(s.workflow.table.limits, snapshot)
+        name = limits.before_calls(s.workflow.limits, snapshot)
         if name is not None:
             if f"limit.{name}" in s.raised:
                 return fail(s, f"limit.{name}", limits.describe(
-                    s.workflow.table.limits, name, state.name))  # fmt: skip
+                    s.workflow.limits, name, state.name))  # fmt: skip
             return limit(s, name)
         return _call(s, plan[s.begun])
     return _settle(s, state)

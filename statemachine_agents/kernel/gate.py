@@ -82,8 +82,8 @@ def judge(
     offered = table.tools_in(state)
     if snapshot.ended or call.tool not in offered:
         return Admission("not_offered", _not_offered(call.tool, snapshot, offered))
-    if limits.before_calls(table.limits, snapshot):
-        return Admission("limit", limits.describe(table.limits, "calls", snapshot.state))
+    if limits.before_calls(workflow.limits, snapshot):
+        return Admission("limit", limits.describe(workflow.limits, "calls", snapshot.state))
     binding = workflow.bindings[call.tool]
     faults = schema_faults(binding.shown, call.arguments)
     if faults:

@@ -23,7 +23,7 @@ import attrs
 
 from statemachine_agents.errors import EvaluationError
 from statemachine_agents.kernel.machine import Cursor, Verdict, results_of
-from statemachine_agents.kernel.snapshot import Snapshot
+from statemachine_agents.kernel.snapshot import Snapshot, Status
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.table.expressions import Expression, Target, write
 from statemachine_agents.table.grid import Row
@@ -117,12 +117,11 @@ def enter(
     workflow: Workflow, snapshot: Snapshot, state: str, context: Mapping[str, JSON]
 ) -> Snapshot:
     """Return the snapshot after entering a state: a new visit without facts."""
-    final = workflow.table.states[state].final
     visits, recent = snapshot.visits, snapshot.recent
     return Snapshot(
         state,
         context,
-        "running" if final is None else ("succeeded" if final == "success" else "failed"),
+        _status(workflow, snapshot, state),
         snapshot.visit + 1,
         {**visits, state: visits.get(state, 0) + 1},
         {**recent, state: recent.get(state, 0) + 1},
@@ -130,6 +129,16 @@ def enter(
         {},
         snapshot.rules,
     )
+
+
+def _status(workflow: Workflow, snapshot: Snapshot, state: str) -> Status:
+    """Return the status on entering a state; a success that a rule does not allow is a failure."""
+    final = workflow.table.states[state].final
+    if final is None:
+        return "running"
+    if final == "failure" or workflow.rules.unmet(snapshot.rules):
+        return "failed"
+    return "succeeded"
 
 
 def step(workflow: Workflow, snapshot: Snapshot, event: Event) -> Step:
@@ -200,7 +209,16 @@ def step(workflow: Workflow, snapshot: Snapshot, event: Event) -> Step:
         tuple(changes),
         moved,
         after,
+        reason=_refused_end(workflow, after),
     )
+
+
+def _refused_end(workflow: Workflow, after: Snapshot) -> str:
+    """Return why a run that reached a successful end has failed all the same, or nothing."""
+    if after.status != "failed" or workflow.table.states[after.state].final != "success":
+        return ""
+    rule = workflow.rules.unmet(after.rules)
+    return f"the rule {rule} was not met, so {after.state!r} is no success"
 
 
 def scope_of(workflow: Workflow, snapshot: Snapshot, event: Event) -> dict[str, JSON]:

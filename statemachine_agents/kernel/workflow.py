@@ -19,9 +19,10 @@ from statemachine_agents.proof.structure import check
 from statemachine_agents.table.definition import Definition
 from statemachine_agents.table.expressions import Expression, parse
 from statemachine_agents.table.grid import Grid, definitions, expand
-from statemachine_agents.table.model import Signal, State, Table, Use
+from statemachine_agents.table.model import Limits, Signal, State, Table, Use
 from statemachine_agents.table.problems import Problem, refuse, suggest
-from statemachine_agents.table.rules import RuleSet, parse_rule
+from statemachine_agents.table.rule_syntax import parse_rule
+from statemachine_agents.table.rules import RuleSet
 from statemachine_agents.table.toolspec import ToolSpec
 from statemachine_agents.values import JSON, ingest
 
@@ -126,6 +127,7 @@ class Workflow:
         self.machine = Decider(self.grid)
         known, _ = definitions(table)
         self.rules = RuleSet.of(tuple(parse_rule(text, known) for text in table.rules))
+        self.limits = _bounded(table.limits, self.rules.turns)
         self.bindings = _bindings(table, definition.tools, known)
         self.returns = {
             name: parse(state.returns, known)
@@ -199,6 +201,13 @@ class Workflow:
 
     def __repr__(self) -> str:
         return f"<Workflow {self.table.name}@{self.table.version} {self.definition.hash[:12]}>"
+
+
+def _bounded(limits: Limits, turns: int | None) -> Limits:
+    """Return the limits of a run whose rules allow so many turns: `ends_within` is such a limit."""
+    if turns is None or turns >= limits.requests:
+        return limits
+    return attrs.evolve(limits, requests=turns)
 
 
 def _kind_of(value: JSON) -> str:

@@ -21,7 +21,7 @@ from statemachine_agents.table.expressions import Key, Path, unparse
 from statemachine_agents.table.grid import Row
 from statemachine_agents.table.model import State
 from statemachine_agents.table.problems import suggest
-from statemachine_agents.table.rules import parse_rule
+from statemachine_agents.table.rule_syntax import parse_rule
 from statemachine_agents.table.templates import has_holes, parse_template
 
 ALWAYS: Final = frozenset({"context", "visits", "iterations", "now"})
@@ -181,9 +181,6 @@ class _Reader:
                 self.look(where, atom.where.paths(), offered, f"`{atom.name}`")
         if rule.per is not None:
             self.look(where, rule.per.paths(), given, "this rule")
-        if not rule.enforced:
-            what = f"`{rule.form}` is read, but a running workflow does not enforce it yet"
-            sheet.warn("rule-not-enforced", where, what)
 
     def look(
         self,

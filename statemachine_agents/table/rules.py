@@ -1,44 +1,38 @@
 """Rules: what may never, or must always, happen in a run, as small automata.
 
-Rules of this file.  1. A rule is parsed once and is data plus three pure functions: `start`,
-`observe`, `allows`; the gate, the fold and later the prover use the same object.  2. `at_most` and
-the like count *intents*, per call and not per attempt, minus those closed by `.error`: a call in
-doubt counts as done.  3. `per=` keeps one automaton per value.
-Enforced here: `never at_most only_after` refuse a call; `leads_to` is an obligation, reported as
-owed or broken.  The other forms are parsed and stored; `check` says that they are not enforced yet.
-Not here: proofs about rules (`proof`).
+Rules of this file.  1. A rule is parsed once and is data plus a few pure functions: `roles` says
+what a fact is to it, `react` moves one automaton, `observe` does both; the gate, the fold, the
+prover and `conform` use the same object.  2. An intent counts from the moment it is written down; a
+call closed by `.error` did not happen and is taken back, a call in doubt counts as done.
+3. `per=` keeps one automaton per value.  4. What a rule forbids is refused at the gate when it is a
+call; a fact cannot be refused, so a fact that breaks a rule is marked and reported.
+The state of a rule in a run is a plain mapping: value of `per` (or `*`) -> state of that automaton,
+`open <call>` -> value whose count that call may still take back, `broken <value>` -> True.
+Not here: the automata (`automata`), the text form (`rule_syntax`), proofs about rules (`proof`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
-from statemachine_agents.errors import EvaluationError, ExpressionError
-from statemachine_agents.table.expressions import Expression, Parser, parse
+from statemachine_agents.errors import EvaluationError
+from statemachine_agents.table.automata import FORMS, ORDER, Form, Role
+from statemachine_agents.table.expressions import Expression
 from statemachine_agents.values import JSON, dumps
 
-FORMS: Final[Mapping[str, tuple[str, ...]]] = {
-    "never": ("atom",),
-    "at_most": ("atom", "count"),
-    "exactly": ("atom", "count"),
-    "must": ("atom",),
-    "starts_with": ("atom",),
-    "only_after": ("atom", "atom"),
-    "each_needs": ("atom", "atom"),
-    "leads_to": ("atom", "atom"),
-    "next": ("atom", "atom"),
-    "never_after": ("atom", "atom"),
-    "not_both": ("atom", "atom"),
-    "within": ("atom", "atom", "count"),
-    "ends_within": ("count",),
-}
-"""Rule form -> its arguments. Source: verification.md section 3."""
+RuleState: TypeAlias = Mapping[str, Any]
+"""What a rule remembers of a run; see the top of this file."""
 
-ENFORCED: Final = frozenset({"never", "at_most", "only_after", "leads_to"})
-_ALL: Final = "*"
+TURN: Final = "model.asked"
+"""The fact that counts turns: the model was asked. No row and no rule can name it."""
+
+ALL: Final = "*"
+"""The one automaton of a rule without `per=`."""
+
+_OUTCOMES: Final = ("ok", "error", "unknown")
 
 
 @attrs.frozen
@@ -52,6 +46,11 @@ class Atom:
     def intent(self) -> bool:
         """Whether it is about calls, not about events."""
         return "." not in self.name
+
+    @property
+    def tool(self) -> str:
+        """The tool it speaks of, or the first word of an engine event."""
+        return self.name.partition(".")[0]
 
     def fits(self, scope: Mapping[str, JSON]) -> bool:
         """Whether the condition holds; one that cannot be evaluated does not."""
@@ -69,7 +68,7 @@ class Rule:
 
     Args:
         text: as written.
-        form: one of `FORMS`.
+        form: one of `automata.FORMS`.
         sides: its atom arguments, each a tuple of alternatives.
         count: its number, or None.
         per: one automaton per value of this expression, or None.
@@ -80,139 +79,259 @@ class Rule:
     sides: tuple[tuple[Atom, ...], ...]
     count: int | None = None
     per: Expression | None = None
+    automaton: Form = attrs.field(init=False, eq=False, repr=False)
+    _atoms: Mapping[str, tuple[tuple[Role, Atom], ...]] = attrs.field(
+        init=False, eq=False, repr=False
+    )
+    _expected: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+
+    @automaton.default
+    def _form(self) -> Form:
+        return FORMS[self.form]
+
+    @_atoms.default
+    def _by_name(self) -> dict[str, tuple[tuple[Role, Atom], ...]]:
+        pairs = [
+            (role, atom)
+            for role, side in zip(FORMS[self.form].sides, self.sides, strict=True)
+            for atom in side
+        ]
+        names = dict.fromkeys(atom.name for _, atom in pairs)
+        return {
+            name: tuple(
+                (role, atom) for wanted in ORDER for role, atom in pairs
+                if role == wanted and atom.name == name
+            )
+            for name in names
+        }  # fmt: skip
+
+    @_expected.default
+    def _awaited(self) -> frozenset[str]:
+        """Tools of the events that a form which hears every call waits for."""
+        sides = zip(FORMS[self.form].sides, self.sides, strict=True)
+        role = "b" if "b" in FORMS[self.form].sides else "a"
+        return frozenset(
+            atom.tool for side_role, side in sides for atom in side
+            if side_role == role and not atom.intent
+        )  # fmt: skip
 
     def atoms(self) -> tuple[Atom, ...]:
         """Every atom the rule names."""
         return tuple(atom for side in self.sides for atom in side)
 
     @property
-    def enforced(self) -> bool:
-        """Whether a running workflow applies it already."""
-        return self.form in ENFORCED
+    def n(self) -> int:
+        """The rule's number; 0 where it has none."""
+        return self.count or 0
 
     @property
-    def most(self) -> int:
-        """How many intents `at_most` or `never` allow."""
-        return 0 if self.form == "never" else self.count or 0
+    def names(self) -> tuple[str, ...]:
+        """The intents and events that can move it, besides `hears_other` and turns."""
+        found = dict.fromkeys(self._atoms)
+        if self.automaton.takes_back:
+            for atom in self.atoms():
+                if atom.intent:
+                    found |= dict.fromkeys(f"{atom.name}.{outcome}" for outcome in _OUTCOMES)
+        if self.automaton.hears_turns:
+            found[TURN] = None
+        return tuple(found)
+
+    # -------------------------------------------------------------------------- what a fact is
+
+    def roles(self, name: str, scope: Mapping[str, JSON]) -> tuple[Role, ...]:
+        """Return the roles a fact plays, in the order they are played.
+
+        Args:
+            name: a tool (its intent), an event, or `TURN`.
+            scope: what `where` may read.
+        """
+        if name == TURN:
+            return ("turn",)
+        found = [role for role, atom in self._atoms.get(name, ()) if atom.fits(scope)]
+        return self.complete(name, tuple(dict.fromkeys(found)))
+
+    def complete(self, name: str, found: tuple[Role, ...]) -> tuple[Role, ...]:
+        """Return roles with `other` among them where the fact is a call nobody waits for."""
+        if not self.automaton.hears_other or "." in name or name in self._expected:
+            return found
+        wanted = "b" if "b" in self.automaton.sides else "a"
+        return found if wanted in found else ("other", *found)
 
     def key(self, scope: Mapping[str, JSON]) -> str:
         """Return which automaton a fact belongs to; values that cannot be read share one."""
         if self.per is None:
-            return _ALL
+            return ALL
         try:
             return dumps(self.per.evaluate(scope)).decode()
         except EvaluationError:
-            return _ALL
+            return ALL
 
-    def start(self) -> Mapping[str, Any]:
-        """Return the automaton state of a fresh run."""
+    # ------------------------------------------------------------------------- how it moves
+
+    def start(self) -> RuleState:
+        """Return the state of a fresh run."""
         return {}
 
-    def allows(self, state: Mapping[str, Any], tool: str, scope: Mapping[str, JSON]) -> bool:
-        """Whether an intent of a tool may be made now."""
-        if self.form not in ("never", "at_most", "only_after"):
-            return True
-        if not any(atom.name == tool and atom.fits(scope) for atom in self.sides[0]):
-            return True
-        key = self.key(scope)
-        if self.form == "only_after":
-            return bool(state.get(key))
-        return int(state.get(key, 0)) < self.most
+    def refuses(self, state: RuleState, tool: str, scope: Mapping[str, JSON]) -> bool:
+        """Whether an intent of a tool would break the rule now."""
+        roles = self.roles(tool, scope)
+        return bool(roles) and self.breaks(state, roles, self.key(scope))
+
+    def breaks(self, state: RuleState, roles: tuple[Role, ...], key: str) -> bool:
+        """Whether a fact that plays these roles breaks the rule now."""
+        at, n = int(state.get(key, 0)), self.n
+        for role in roles:
+            at, broken = self.automaton.play(at, role, n)
+            if broken:
+                return True
+        return False
 
     def observe(
-        self, state: Mapping[str, Any], name: str, scope: Mapping[str, JSON], call: int | None
-    ) -> Mapping[str, Any]:
-        """Return the automaton state after a fact; the same object when nothing changed.
+        self, state: RuleState, name: str, scope: Mapping[str, JSON], call: int | None
+    ) -> RuleState:
+        """Return the state after a fact; the same object when nothing changed.
 
         Args:
             state: before.
-            name: a tool (its intent) or an event.
+            name: a tool (its intent), an event, or `TURN`.
             scope: what `where` and `per` may read.
             call: number of the call it belongs to.
         """
-        if self.form in ("at_most", "never"):
-            return self._count(state, name, scope, call)
-        if self.form == "only_after":
-            if _hit(self.sides[1], name, scope):
-                key = self.key(scope)
-                return state if state.get(key) else {**state, key: True}
+        if "." in name and f"open {call}" in state:
+            return self.close(state, name, call)
+        roles = self.roles(name, scope)
+        if not roles:
             return state
-        if self.form == "leads_to":
-            key = self.key(scope)
-            if _hit(self.sides[0], name, scope):
-                return state if key in state else {**state, key: True}
-            if key in state and _hit(self.sides[1], name, scope):
-                return {other: value for other, value in state.items() if other != key}
-        return state
+        if name == TURN and self.per is not None:
+            for key in [key for key in state if not key.startswith("broken ")]:
+                state = self.react(state, roles, key, name, call)
+            return state
+        return self.react(state, roles, self.key(scope), name, call)
 
-    def _count(
-        self, state: Mapping[str, Any], name: str, scope: Mapping[str, JSON], call: int | None
-    ) -> Mapping[str, Any]:
-        """Count intents; `open <call>` remembers which count a later `.error` takes back."""
-        opened = f"open {call}"
-        if "." not in name:
-            if not _hit(self.sides[0], name, scope):
-                return state
-            key = self.key(scope)
-            return {**state, key: int(state.get(key, 0)) + 1, opened: key}
-        if opened not in state:
-            if _hit(self.sides[0], name, scope):  # a rule that counts events, not intents
-                key = self.key(scope)
-                return {**state, key: int(state.get(key, 0)) + 1}
+    def react(
+        self, state: RuleState, roles: tuple[Role, ...], key: str, name: str, call: int | None
+    ) -> RuleState:
+        """Return the state after a fact whose roles and `per` value are known.
+
+        Args:
+            state: before.
+            roles: in the order of `automata.ORDER`.
+            key: `*`, or the canonical JSON of the value of `per`.
+            name: the fact; an intent may be taken back later.
+            call: number of its call.
+        """
+        form, n = self.automaton, self.n
+        before = at = int(state.get(key, 0))
+        broken = False
+        for role in roles:
+            at, breaks = form.play(at, role, n)
+            broken = broken or breaks
+        changes: dict[str, Any] = {}
+        if at != before:
+            # True is 1, and says at a glance that nothing is counted.
+            changes[key] = at if form.count is not None or at != 1 else True
+            if form.takes_back and "." not in name and (form.count is not None or "b" in roles):
+                changes[f"open {call}"] = key
+        if broken and f"broken {key}" not in state:
+            changes[f"broken {key}"] = True
+        if not changes:
             return state
+        after = {**state, **changes}
+        if at == 0 and at != before:
+            del after[key]
+        return after
+
+    def close(self, state: RuleState, name: str, call: int | None) -> RuleState:
+        """Return the state after the outcome of a call that was counted when it was intended."""
         outcome = name.rpartition(".")[2]
         if outcome == "unknown":
             return state
-        rest = {other: value for other, value in state.items() if other != opened}
+        opened = f"open {call}"
+        key = state[opened]
+        after = {other: value for other, value in state.items() if other != opened}
         if outcome == "error":
-            rest[state[opened]] = int(rest[state[opened]]) - 1
-        return rest
+            at = self.automaton.take_back(int(after.get(key, 0)))
+            after[key] = at if self.automaton.count is not None or at != 1 else True
+        return after
 
-    def owed(self, state: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return for which values an obligation is still open; `*` when the rule has no `per`."""
-        return tuple(sorted(state)) if self.form == "leads_to" else ()
+    # ------------------------------------------------------------------------- what is left
 
+    def owed(self, state: RuleState) -> tuple[str, ...]:
+        """Return for which values something is still due; `*` when the rule has no `per`."""
+        form, n = self.automaton, self.n
+        if form.due is None and not form.owes:
+            return ()
+        keys = [key for key in state if not key.startswith(("open ", "broken "))]
+        if self.per is None:
+            keys = [ALL]
+        return tuple(sorted(key for key in keys if form.is_due(int(state.get(key, 0)), n)))
 
-def _hit(side: tuple[Atom, ...], name: str, scope: Mapping[str, JSON]) -> bool:
-    return any(atom.name == name and atom.fits(scope) for atom in side)
+    def broken(self, state: RuleState) -> tuple[str, ...]:
+        """Return for which values the rule was broken by a fact; `*` without `per`."""
+        marks = [key for key in state if key.startswith("broken ")]
+        return tuple(sorted(mark.removeprefix("broken ") for mark in marks))
 
 
 @attrs.frozen
 class RuleSet:
-    """All rules of a table, indexed by what they listen to."""
+    """All rules of a table, indexed by what they listen to.
+
+    Args:
+        rules: in table order.
+        by_name: intent, event or `TURN` -> indexes of the rules it can move.
+        others: indexes of the rules that hear every call.
+        demands: indexes of the rules a successful end must have met.
+    """
 
     rules: tuple[Rule, ...]
     by_name: Mapping[str, tuple[int, ...]]
+    others: tuple[int, ...] = ()
+    demands: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, rules: tuple[Rule, ...]) -> RuleSet:
         """Index rules by the tools and events that can move them."""
-        found: dict[str, dict[int, None]] = {}
+        found: dict[str, set[int]] = {}
         for index, rule in enumerate(rules):
-            if not rule.enforced:
-                continue
-            for atom in rule.atoms():
-                names = [atom.name]
-                if atom.intent and rule.form in ("at_most", "never"):
-                    names += [f"{atom.name}.{outcome}" for outcome in ("ok", "error", "unknown")]
-                for name in names:
-                    found.setdefault(name, {})[index] = None
-        return cls(rules, {name: tuple(indexes) for name, indexes in found.items()})
+            for name in rule.names:
+                found.setdefault(name, set()).add(index)
+        others = tuple(index for index, rule in enumerate(rules) if rule.automaton.hears_other)
+        for name, indexes in found.items():
+            if "." not in name:
+                indexes.update(others)
+        return cls(
+            rules,
+            {name: tuple(sorted(indexes)) for name, indexes in found.items()},
+            others,
+            tuple(index for index, rule in enumerate(rules) if rule.automaton.demands),
+        )
 
-    def start(self) -> tuple[Mapping[str, Any], ...]:
-        """Return every automaton's first state."""
+    @property
+    def turns(self) -> int | None:
+        """The most turns a run may take by `ends_within`, or None."""
+        return min((rule.n for rule in self.rules if rule.form == "ends_within"), default=None)
+
+    def listening(self, name: str) -> tuple[int, ...]:
+        """Return the rules a fact can move."""
+        found = self.by_name.get(name)
+        if found is None:
+            return () if "." in name else self.others
+        return found
+
+    def start(self) -> tuple[RuleState, ...]:
+        """Return every rule's first state."""
         return tuple(rule.start() for rule in self.rules)
 
     def observe(
         self,
-        states: tuple[Mapping[str, Any], ...],
+        states: tuple[RuleState, ...],
         name: str,
         scope: Mapping[str, JSON],
         call: int | None = None,
-    ) -> tuple[Mapping[str, Any], ...]:
-        """Return the automata after a fact; the same tuple when none moved."""
-        listening = self.by_name.get(name)
-        if listening is None:
+    ) -> tuple[RuleState, ...]:
+        """Return the states after a fact; the same tuple when none moved."""
+        listening = self.listening(name)
+        if not listening:
             return states
         changed = {}
         for index in listening:
@@ -224,115 +343,33 @@ class RuleSet:
         return tuple(changed.get(index, state) for index, state in enumerate(states))
 
     def forbids(
-        self, states: tuple[Mapping[str, Any], ...], tool: str, scope: Mapping[str, JSON]
+        self, states: tuple[RuleState, ...], tool: str, scope: Mapping[str, JSON]
     ) -> tuple[int, Rule] | None:
         """Return the first rule that does not allow an intent, with its index."""
-        for index in self.by_name.get(tool, ()):
-            if not self.rules[index].allows(states[index], tool, scope):
+        for index in self.listening(tool):
+            if self.rules[index].refuses(states[index], tool, scope):
                 return index, self.rules[index]
         return None
 
-    def owed(self, states: tuple[Mapping[str, Any], ...]) -> list[dict[str, JSON]]:
-        """Return the open obligations: rule index, its text, the value it is about."""
+    def unmet(self, states: tuple[RuleState, ...]) -> str:
+        """Return the first rule without which no run may end in success, or an empty text."""
+        for index in self.demands:
+            if self.rules[index].owed(states[index]):
+                return self.rules[index].text
+        return ""
+
+    def owed(self, states: tuple[RuleState, ...]) -> list[dict[str, JSON]]:
+        """Return what is still due: rule index, its text, the value it is about."""
         return [
             {"rule": index, "text": rule.text, "for": value}
             for index, (rule, state) in enumerate(zip(self.rules, states, strict=True))
             for value in rule.owed(state)
         ]
 
-
-def parse_rule(text: str, define: Mapping[str, Expression] | None = None) -> Rule:
-    """Parse one rule, such as `at_most(process_credit, 1, per=args.order_id)`.
-
-    Args:
-        text: the rule.
-        define: the table's named expressions.
-
-    Raises:
-        ExpressionError: says what was expected and where.
-    """
-    return _RuleParser(text, define or {}).rule()
-
-
-class _RuleParser:
-    def __init__(self, text: str, define: Mapping[str, Expression]) -> None:
-        self.text = text
-        self.define = define
-        self.tokens = Parser(text, define=define)
-
-    def fail(self, message: str) -> ExpressionError:
-        token = self.tokens.peek
-        span = (token.start, token.end)
-        return ExpressionError(f"{self.text!r}: {message}", text=self.text, span=span)
-
-    def name(self, what: str) -> str:
-        token = self.tokens.peek
-        if token.kind != "name":
-            raise self.fail(f"expected {what}, got {token.text or 'the end'!r}")
-        self.tokens.take()
-        return token.text
-
-    def sees(self, text: str) -> bool:
-        return self.tokens.peek.text == text and self.tokens.peek.kind in ("op", "name")
-
-    def expression(self) -> Expression:
-        start = self.tokens.peek.start
-        self.tokens.expression()
-        # Parsed again on its own, so that spans and messages point into the part, not the rule.
-        return parse(self.text[start : self.tokens.peek.start].rstrip(), self.define)
-
-    def rule(self) -> Rule:
-        form = self.tokens.peek.text
-        if self.tokens.peek.kind == "name" and form not in FORMS:
-            raise self.fail(f"no rule is named {form!r}; known: {', '.join(FORMS)}")
-        self.name("a rule")
-        self.tokens.expect("(")
-        sides: list[tuple[Atom, ...]] = []
-        count: int | None = None
-        for index, kind in enumerate(FORMS[form]):
-            if index:
-                self.tokens.expect(",")
-            if kind == "atom":
-                sides.append(self.side())
-            else:
-                count = self.count()
-        per = None
-        if self.sees(","):
-            self.tokens.take()
-            if self.name("`per=`") != "per":
-                raise self.fail(f"{form} takes {len(FORMS[form])} arguments and `per=expression`")
-            self.tokens.expect("=")
-            per = self.expression()
-        self.tokens.expect(")")
-        if self.tokens.peek.kind != "end":
-            raise self.fail(f"nothing may follow the rule, got {self.tokens.peek.text!r}")
-        return Rule(self.text, form, tuple(sides), count, per)
-
-    def count(self) -> int:
-        token = self.tokens.peek
-        if token.kind != "number" or not token.text.isdecimal():
-            raise self.fail(f"expected a whole number, got {token.text or 'the end'!r}")
-        self.tokens.take()
-        return int(token.text)
-
-    def side(self) -> tuple[Atom, ...]:
-        if not self.sees("["):
-            return (self.atom(),)
-        self.tokens.take()
-        atoms = [self.atom()]
-        while self.sees(","):
-            self.tokens.take()
-            atoms.append(self.atom())
-        self.tokens.expect("]")
-        return tuple(atoms)
-
-    def atom(self) -> Atom:
-        name = self.name("a tool or an event")
-        if self.sees("."):
-            self.tokens.take()
-            name = f"{name}.{self.name('an outcome such as ok')}"
-        where = None
-        if self.sees("where"):
-            self.tokens.take()
-            where = self.expression()
-        return Atom(name, where)
+    def broken(self, states: tuple[RuleState, ...]) -> list[dict[str, JSON]]:
+        """Return what facts have broken: rule index, its text, the value it is about."""
+        return [
+            {"rule": index, "text": rule.text, "for": value}
+            for index, (rule, state) in enumerate(zip(self.rules, states, strict=True))
+            for value in rule.broken(state)
+        ]

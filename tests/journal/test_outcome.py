@@ -68,7 +68,7 @@ def test_an_outcome_is_plain_json():
 
 @pytest.mark.parametrize("status", ["succeeded", "cancelled"])
 def test_obligations_that_were_not_met_are_listed(status):
-    """At the end they are broken, while parked they are owed; a cancelled run owes nothing."""
+    """At the end they are broken; a parked or cancelled run owes them."""
     hand = Hand(
         small(
             Transition("here", "pay.ok", "asking"),
@@ -84,13 +84,14 @@ def test_obligations_that_were_not_met_are_listed(status):
     hand.reply(use("pay", order="A1"))
     hand.returns({})
     owed = {"rule": 0, "text": "leads_to(pay.ok, send.ok, per=args.order)", "for": '"A1"'}
-    assert hand.outcome.broken == (owed,)
+    assert (hand.outcome.broken, hand.outcome.owed) == ((), (owed,))
     if status == "cancelled":
         hand.signal("cancel")
     else:
         hand.approve(True)
     assert hand.outcome.status == status
     assert hand.outcome.broken == ((owed,) if status == "succeeded" else ())
+    assert hand.outcome.owed == ((owed,) if status == "cancelled" else ())
     hand.audit()
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from statemachine_agents.errors import ExpressionError
+from statemachine_agents.table.automata import FORMS
 from statemachine_agents.table.expressions import parse
-from statemachine_agents.table.rules import ENFORCED, FORMS, RuleSet, parse_rule
+from statemachine_agents.table.rule_syntax import parse_rule
+from statemachine_agents.table.rules import RuleSet
 
 EVERY_FORM = {
     "never": "never(pay)",
@@ -52,11 +54,11 @@ class Watch:
 
 
 def test_every_form_parses():
-    """All forms of verification.md are read; those a run enforces are marked."""
+    """All forms of verification.md are read."""
     assert set(EVERY_FORM) == set(FORMS)
     for form, text in EVERY_FORM.items():
         rule = parse_rule(text)
-        assert (rule.form, rule.text, rule.enforced) == (form, text, form in ENFORCED)
+        assert (rule.form, rule.text) == (form, text)
 
 
 @pytest.mark.parametrize(
@@ -202,14 +204,17 @@ def test_values_that_cannot_be_read_share_one_automaton():
 
 
 def test_a_rule_may_count_events():
-    """Events have no intent behind them: each arrival counts, and nothing is forbidden by it."""
+    """Events have no intent behind them: each counts, none is refused, one too many marks."""
     watch = Watch("at_most(pay.ok where result.n == 1, 1)")
     for number, value in enumerate((1, 1, 2)):
         watch.see("pay.ok", number, result={"n": value})
-    assert watch.states[0] == {"*": 2}
+    assert watch.states[0] == {"*": 2, "broken *": True}
+    assert watch.rules.broken(watch.states) == [
+        {"rule": 0, "text": "at_most(pay.ok where result.n == 1, 1)", "for": "*"}
+    ]
     assert watch.allows("pay")
     watch.see("look.ok", 9, result={})
-    assert watch.states[0] == {"*": 2}
+    assert watch.states[0] == {"*": 2, "broken *": True}
 
 
 def test_an_obligation_may_begin_with_an_intent():
@@ -218,18 +223,6 @@ def test_an_obligation_may_begin_with_an_intent():
     watch.intend("pay", 1)
     assert watch.owed == ["*"]
     assert watch.allows("pay")
-
-
-def test_rules_that_are_not_enforced_yet_do_nothing():
-    """A form of a later release is stored, and neither forbids nor owes."""
-    watch = Watch("not_both(pay, send)", "must(send.ok)")
-    watch.intend("pay", 1)
-    assert watch.allows("send")
-    assert watch.owed == []
-    assert watch.states == ({}, {})
-    rule = parse_rule("must(send.ok)")
-    state = rule.start()
-    assert rule.observe(state, "send.ok", {}, 1) is state
 
 
 def test_automata_that_do_not_move_are_the_same_object():
