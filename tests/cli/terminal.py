@@ -21,7 +21,7 @@ COMMANDS = (
 )  # fmt: skip
 KEYS = {
     "run_id", "status", "state", "path", "value", "reason", "iterations", "usage", "waiting",
-    "limit", "broken",
+    "limit", "broken", "owed",
 }  # fmt: skip
 """What an outcome object says."""
 
