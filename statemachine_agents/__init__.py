@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from statemachine_agents.errors import TableError as TableError
     from statemachine_agents.errors import ToolError as ToolError
     from statemachine_agents.errors import WorkflowError as WorkflowError
+    from statemachine_agents.journal.conform import conform as conform
     from statemachine_agents.journal.journal import Journal as Journal
     from statemachine_agents.journal.outcome import Outcome as Outcome
     from statemachine_agents.journal.replay import replay as replay
@@ -71,6 +72,7 @@ _HOME: Final = {
     "WorkflowError": "errors",
     "begin": "kernel.step",
     "check": "proof.structure",
+    "conform": "journal.conform",
     "exits": "kernel.exits",
     "load_workflow": "load",
     "replay": "journal.replay",

@@ -26,10 +26,15 @@ def hits(rule: Rule, letter: str, fact: Fact) -> bool:
     return any(atom.name == fact[0] and atom.fits(fact[1]) for atom in side)
 
 
+def is_call(name: str) -> bool:
+    """Whether a fact is a call: events carry a dot, but for two of the engine's."""
+    return "." not in name and name not in ("entered", "settled")
+
+
 def is_other(rule: Rule, fact: Fact) -> bool:
     """Whether a fact is a call that neither is what is awaited nor leads to it."""
     letter = "a" if rule.form == "starts_with" else "b"
-    if "." in fact[0] or hits(rule, letter, fact):
+    if not is_call(fact[0]) or hits(rule, letter, fact):
         return False
     events = [atom.name for atom in rule.sides[_side(rule, letter)] if "." in atom.name]
     return fact[0] not in {event.split(".")[0] for event in events}
@@ -38,7 +43,7 @@ def is_other(rule: Rule, fact: Fact) -> bool:
 def standing(word: list[Fact]) -> list[Fact]:
     """Leave out intents whose call has ended in an error: they did not happen."""
     gone = {call for name, _, call in word if name.endswith(".error") and call is not None}
-    return [fact for fact in word if "." in fact[0] or fact[2] not in gone]
+    return [fact for fact in word if not is_call(fact[0]) or fact[2] not in gone]
 
 
 def breaks(rule: Rule, before: list[Fact], fact: Fact) -> bool:
@@ -91,7 +96,7 @@ def _free(rule: Rule, before: list[Fact]) -> bool:
         name, _, call = fact
         if hits(rule, "b", fact) and free:
             free = False
-            if "." not in name:
+            if is_call(name):
                 users.add(call)
         if hits(rule, "a", fact):
             free = True
@@ -111,7 +116,7 @@ def _sides_taken(rule: Rule, before: list[Fact]) -> list[str]:
             taken.pop(call, None)
         for letter in "ba":
             if hits(rule, letter, fact) and all(side == letter for side in taken.values()):
-                taken[call if "." not in name else ("event", index)] = letter
+                taken[call if is_call(name) else ("event", index)] = letter
         if name.endswith(".ok") and call in taken:
             taken["settled", call] = taken.pop(call)
     return list(taken.values())
@@ -162,14 +167,14 @@ def verdict(rule: Rule, word: list[Fact]) -> tuple[set[str], set[str]]:
 
     def mine(key: str, word: list[Fact]) -> list[Fact]:
         # Turns and the ends of calls belong to every value; all else to its own.
-        opened = {call for name, scope, call in word if "." not in name and rule.key(scope) == key}
-        return [
-            fact
-            for fact in word
-            if fact[0] == TURN
-            or rule.key(fact[1]) == key
-            or (fact[0].endswith((".ok", ".error")) and fact[2] in opened)
-        ]
+        opened = {call for name, scope, call in word if is_call(name) and rule.key(scope) == key}
+        out = []
+        for name, scope, call in word:
+            if name == TURN or rule.key(scope) == key:
+                out.append((name, scope, call))
+            elif name.endswith((".ok", ".error")) and call in opened:
+                out.append((f"another value's {name}", scope, call))  # ends the call, no more
+        return out
 
     keys = {rule.key(fact[1]) for fact in word if rule.per is not None and fact[0] != TURN}
     keys = keys if rule.per is not None else {"*"}

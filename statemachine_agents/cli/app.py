@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "runs": ("reading", "List runs, newest first."),
     "show": ("reading", "Show what happened in a run, record by record."),
     "replay": ("reading", "Decide a run again from its journal alone and compare."),
+    "conform": ("conforming", "Ask runs, or logs of other systems, whether they keep rules."),
     "export": ("reading", "Write a run's journal as JSON lines, to keep or to send."),
     "resume": ("driving", "Go on with a run: after a crash, a Ctrl-C, a failed model or a timer."),
     "send": ("driving", "Give a run a customer's message."),
@@ -39,6 +40,9 @@ warnings), 1 with errors, 2 when something could not be read.""",
     "replay": """
 Calls no model and no tool, and needs neither the workflow's code nor the shop. Exits 0 when every
 record is identical, 1 with the first difference.""",
+    "conform": """
+Calls nothing. Exits 0 when every rule is kept, 1 with violations. A foreign log needs --rules and
+--map: a TOML file of expressions on `run` and `event`; see docs/guide.md.""",
     "approve": "\nA yes is a yes to these very arguments: pass --digest to be sure of it.",
     "resolve": '\nExample: sma resolve r-1f3a --done \'{"credit_id": "cr-A1"}\'',
 }

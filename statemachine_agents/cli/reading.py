@@ -45,7 +45,7 @@ _MOST: Final = 100_000
 Status = Literal["running", "waiting", "succeeded", "failed", "cancelled", "quarantined"]
 
 
-def _with_store(path: Path, work: Callable[[SQLiteStore], Awaitable[T]]) -> T:
+def with_store(path: Path, work: Callable[[SQLiteStore], Awaitable[T]]) -> T:
     """Open an existing store, do the work, close it."""
 
     async def whole() -> T:
@@ -83,7 +83,7 @@ def runs(
     if not 1 <= limit <= _MOST:
         raise UsageError(f"--limit {limit}: expected 1 to {_MOST}")
     paper = Paper(json=json)
-    rows = _with_store(store, lambda it: it.runs(workflow=workflow, status=status, limit=limit))
+    rows = with_store(store, lambda it: it.runs(workflow=workflow, status=status, limit=limit))
     for row in rows:
         paper.object(attrs.asdict(row))
     if not rows:
@@ -123,12 +123,12 @@ def show(run: o.RunId, /, *, store: o.Store = o.STORE, json: o.Json = False) -> 
         driver = Driver(journal.workflow, model=RehearsalModel(), store=it)
         return await waits_for(driver, stands, options)
 
-    row, journal = _with_store(store, read)
+    row, journal = with_store(store, read)
     _show(paper, row, journal)
     stands = outcome_of(fold(journal.workflow, row.run, journal.records))
     holder = holder_of(row)
     options = () if store == o.STORE else ("--store", str(store))
-    pending, lines = _with_store(store, waits)
+    pending, lines = with_store(store, waits)
     rows = rows_of(stands, journal.records, pending)
     if holder is not None:
         rows.append(("held by", str(holder)))
@@ -192,7 +192,7 @@ def _from_store(path: Path, run: str) -> Journal:
     async def read(it: SQLiteStore) -> Journal:
         return await journal_of(it, await find_run(it, run))
 
-    return _with_store(path, read)
+    return with_store(path, read)
 
 
 def _from_file(path: Path) -> Journal:

@@ -75,6 +75,14 @@ class Form:
         pair = (state, role)
         return self.moves.get(pair, state), pair in self.breaks
 
+    def play_all(self, state: int, roles: tuple[Role, ...], n: int) -> tuple[int, bool]:
+        """Return the state after all roles of one fact, and whether any of them broke the rule."""
+        broken = False
+        for role in roles:
+            state, breaks = self.play(state, role, n)
+            broken = broken or breaks
+        return state, broken
+
     def is_due(self, state: int, n: int) -> bool:
         """Whether something is still owed in a state."""
         if self.due is not None:

@@ -20,6 +20,7 @@ import attrs
 
 from statemachine_agents.errors import EvaluationError
 from statemachine_agents.table.automata import FORMS, ORDER, Form, Role
+from statemachine_agents.table.events import ENGINE_EVENTS
 from statemachine_agents.table.expressions import Expression
 from statemachine_agents.values import JSON, dumps
 
@@ -35,6 +36,14 @@ ALL: Final = "*"
 _OUTCOMES: Final = ("ok", "error", "unknown")
 
 
+_BARE: Final = frozenset(event for event in ENGINE_EVENTS if "." not in event)
+
+
+def is_call(name: str) -> bool:
+    """Whether a fact is the intent of a call; events carry a dot, but for two of the engine's."""
+    return "." not in name and name not in _BARE
+
+
 @attrs.frozen
 class Atom:
     """One thing a rule speaks of: a tool's intents (`process_credit`) or an event (`x.ok`)."""
@@ -45,7 +54,7 @@ class Atom:
     @property
     def intent(self) -> bool:
         """Whether it is about calls, not about events."""
-        return "." not in self.name
+        return is_call(self.name)
 
     @property
     def tool(self) -> str:
@@ -152,7 +161,7 @@ class Rule:
 
     def complete(self, name: str, found: tuple[Role, ...]) -> tuple[Role, ...]:
         """Return roles with `other` among them where the fact is a call nobody waits for."""
-        if not self.automaton.hears_other or "." in name or name in self._expected:
+        if not self.automaton.hears_other or not is_call(name) or name in self._expected:
             return found
         wanted = "b" if "b" in self.automaton.sides else "a"
         return found if wanted in found else ("other", *found)
@@ -165,6 +174,16 @@ class Rule:
             return dumps(self.per.evaluate(scope)).decode()
         except EvaluationError:
             return ALL
+
+    def counts(self, roles: tuple[Role, ...]) -> bool:
+        """Whether a call that plays these roles counts until it ends in `.error`."""
+        return self.automaton.takes_back and (self.automaton.count is not None or "b" in roles)
+
+    def running(self, state: RuleState) -> tuple[str, ...]:
+        """Return the values that have an automaton; `*` alone without `per`."""
+        if self.per is None:
+            return (ALL,)
+        return tuple(key for key in state if not key.startswith(("open ", "broken ")))
 
     # ------------------------------------------------------------------------- how it moves
 
@@ -179,12 +198,7 @@ class Rule:
 
     def breaks(self, state: RuleState, roles: tuple[Role, ...], key: str) -> bool:
         """Whether a fact that plays these roles breaks the rule now."""
-        at, n = int(state.get(key, 0)), self.n
-        for role in roles:
-            at, broken = self.automaton.play(at, role, n)
-            if broken:
-                return True
-        return False
+        return self.automaton.play_all(int(state.get(key, 0)), roles, self.n)[1]
 
     def observe(
         self, state: RuleState, name: str, scope: Mapping[str, JSON], call: int | None
@@ -202,11 +216,11 @@ class Rule:
         roles = self.roles(name, scope)
         if not roles:
             return state
-        if name == TURN and self.per is not None:
-            for key in [key for key in state if not key.startswith("broken ")]:
-                state = self.react(state, roles, key, name, call)
-            return state
-        return self.react(state, roles, self.key(scope), name, call)
+        if name != TURN:
+            return self.react(state, roles, self.key(scope), name, call)
+        for key in self.running(state):
+            state = self.react(state, roles, key, name, call)
+        return state
 
     def react(
         self, state: RuleState, roles: tuple[Role, ...], key: str, name: str, call: int | None
@@ -220,17 +234,13 @@ class Rule:
             name: the fact; an intent may be taken back later.
             call: number of its call.
         """
-        form, n = self.automaton, self.n
-        before = at = int(state.get(key, 0))
-        broken = False
-        for role in roles:
-            at, breaks = form.play(at, role, n)
-            broken = broken or breaks
+        form, before = self.automaton, int(state.get(key, 0))
+        at, broken = form.play_all(before, roles, self.n)
         changes: dict[str, Any] = {}
         if at != before:
             # True is 1, and says at a glance that nothing is counted.
             changes[key] = at if form.count is not None or at != 1 else True
-            if form.takes_back and "." not in name and (form.count is not None or "b" in roles):
+            if is_call(name) and self.counts(roles):
                 changes[f"open {call}"] = key
         if broken and f"broken {key}" not in state:
             changes[f"broken {key}"] = True
@@ -261,9 +271,7 @@ class Rule:
         form, n = self.automaton, self.n
         if form.due is None and not form.owes:
             return ()
-        keys = [key for key in state if not key.startswith(("open ", "broken "))]
-        if self.per is None:
-            keys = [ALL]
+        keys = self.running(state)
         return tuple(sorted(key for key in keys if form.is_due(int(state.get(key, 0)), n)))
 
     def broken(self, state: RuleState) -> tuple[str, ...]:
@@ -297,7 +305,7 @@ class RuleSet:
                 found.setdefault(name, set()).add(index)
         others = tuple(index for index, rule in enumerate(rules) if rule.automaton.hears_other)
         for name, indexes in found.items():
-            if "." not in name:
+            if is_call(name):
                 indexes.update(others)
         return cls(
             rules,
@@ -315,7 +323,7 @@ class RuleSet:
         """Return the rules a fact can move."""
         found = self.by_name.get(name)
         if found is None:
-            return () if "." in name else self.others
+            return self.others if is_call(name) else ()
         return found
 
     def start(self) -> tuple[RuleState, ...]:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 
+from statemachine_agents.journal.conform import audit, rules_of
 from statemachine_agents.journal.fold import fold
 from statemachine_agents.journal.replay import replay
 from tests.benchmarks import subjects as on
@@ -164,10 +165,23 @@ def starts():
     row("sma --help, whole process", f"{helped * 1e3:.0f} ms", "<= 250 ms", met=helped <= 0.250)
 
 
+def conforming():
+    for what, texts, goal in (
+        ("conform, rules without where or per", on.PLAIN_RULES, 1e6),
+        ("conform, rules with where and per", on.KEYED_RULES, 1e5),
+    ):
+        facts = on.facts(5_000 if SHORT else 25_000)
+        rules = rules_of(texts)
+        moved = sum(len(rules.listening(fact.name)) for fact in facts)
+        speed = 1 / best(lambda f=facts, r=rules: audit("r", f, r), moved, 3)
+        row(what, f"{speed:,.0f} rule-events/s", f">= {goal:,.0f}", met=speed >= goal)
+
+
 def main():
     print(f"{'what':<58} {'figure':<34} {'goal':<30}")
     turns()
     growth()
+    conforming()
     starts()
     if "--json" in sys.argv:
         print(json.dumps(ROWS))

@@ -14,11 +14,13 @@ import orjson
 from transitions import Machine
 
 from statemachine_agents.driver import Driver
+from statemachine_agents.journal.conform import Fact
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.stores.memory import MemoryStore
 from statemachine_agents.stores.sqlite import SQLiteStore
 from statemachine_agents.system import SystemEntropy
 from statemachine_agents.table.model import Table
+from statemachine_agents.table.rules import TURN
 from statemachine_agents.tools.decorator import tool
 from statemachine_agents.turn import effects as fx
 from statemachine_agents.turn.ports import Layout, ModelReply
@@ -297,6 +299,40 @@ def sans_io(flow, runs=1, steps=None, seal=True):
             else:
                 break
     return records
+
+
+PLAIN_RULES = (
+    "only_after(pay, send.ok)",
+    "leads_to(pay.ok, send.ok)",
+    "never_after(void.ok, pay)",
+    "each_needs(pay, send.ok)",
+    "next(pay.ok, send)",
+    "within(pay.ok, send.ok, 3)",
+    "at_most(pay, 1000000)",
+    "not_both(void, pay)",
+    "must(pay)",
+    "starts_with(pay)",
+) * 2
+KEYED_RULES = (
+    "only_after(pay where args.order > 3, send.ok)",
+    "at_most(pay, 1000000, per=args.order)",
+    "leads_to(pay.ok where result.fine, send.ok)",
+    "each_needs(pay, send.ok where args.order == null, per=args.order)",
+) * 5
+
+
+def facts(rounds):
+    """A long run as rules see it: asked, paid one of fifty orders, wrote."""
+    out = []
+    for number in range(rounds):
+        paid = {"args": {"order": number % 50}, "result": {"fine": True}, "context": {}}
+        out += [
+            Fact(TURN, {}, None, number),
+            Fact("pay", paid, number, number),
+            Fact("pay.ok", paid, number, number),
+            Fact("send.ok", {"args": {}, "context": {}}, None, number),
+        ]
+    return out
 
 
 async def driven(flow, store, runs=1, model=None):
