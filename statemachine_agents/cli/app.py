@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "run": ("driving", "Run a workflow until it ends or waits for somebody."),
     "check": ("checking", "Check tables and their tools; list every problem at once."),
     "graph": ("checking", "Draw a table as Mermaid, Graphviz or Markdown, with a run's path."),
+    "mutate": ("mutating", "Put mistakes into a table, one at a time, and see who notices."),
     "runs": ("reading", "List runs, newest first."),
     "show": ("reading", "Show what happened in a run, record by record."),
     "replay": ("reading", "Decide a run again from its journal alone and compare."),
@@ -37,6 +38,10 @@ _MORE: Final = {
 A folder is checked with its functions, a table file alone. Exits 0 without errors (there may be
 warnings), 1 with errors, 2 when something could not be read.""",
     "graph": "\nExample: sma graph refund --as mermaid --run last",
+    "mutate": """
+Noticed by checks, rules, golden journals, and with --tests by a command run on a copy of the
+folder. With --runs N a run is looked for in which each survivor shows; --keep DIR writes these runs
+down as golden journals. Exits 0 when every mutant was noticed, 1 with survivors.""",
     "replay": """
 Calls no model and no tool, and needs neither the workflow's code nor the shop. Exits 0 when every
 record is identical, 1 with the first difference.""",

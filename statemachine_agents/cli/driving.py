@@ -32,15 +32,7 @@ def run(
     ],
     /,
     *,
-    inputs: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name="--input",
-            negative="",
-            show_default=False,
-            help="One input of the workflow, KEY=VALUE; may be given several times.",
-        ),
-    ] = (),
+    inputs: o.Inputs = (),
     input_json: Annotated[o.Text, Parameter(help="Inputs as one JSON object.")] = None,
     max_iterations: Annotated[
         int | None, Parameter(help="Most model requests, instead of the table's own limit.")

@@ -29,6 +29,15 @@ Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 RunId: TypeAlias = Annotated[
     str, Parameter(help="A run id, a beginning that fits only one, or `last`.")
 ]
+Inputs: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--input",
+        negative="",
+        show_default=False,
+        help="One input of the workflow, KEY=VALUE; may be given several times.",
+    ),
+]
 By: TypeAlias = Annotated[Text, Parameter(name="--by", help="Who says so. Default: you.")]
 
 

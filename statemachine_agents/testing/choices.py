@@ -59,7 +59,9 @@ class Choices:
         return self.below(100) >= 100 - percent
 
 
-def shrink(numbers: Sequence[int], size: Callable[[Sequence[int]], int | None]) -> tuple[int, ...]:
+def shrink(
+    numbers: Sequence[int], size: Callable[[Sequence[int]], int | None], *, tries: int = MAX_TRIES
+) -> tuple[int, ...]:
     """Return the simplest list found that still shows what was seen.
 
     Simpler is: a shorter run, then a shorter list, then smaller numbers.
@@ -67,16 +69,17 @@ def shrink(numbers: Sequence[int], size: Callable[[Sequence[int]], int | None]) 
     Args:
         numbers: a list that shows it.
         size: repeats a run; returns how long it is, or None when it does not show the same.
+        tries: how many runs that may cost.
     """
     best = list(numbers)
     best_size = size(best)
-    tries = 0
+    left = tries
 
     def better(candidate: list[int]) -> bool:
-        nonlocal best, best_size, tries
-        if tries >= MAX_TRIES or candidate == best:
+        nonlocal best, best_size, left
+        if left <= 0 or candidate == best:
             return False
-        tries += 1
+        left -= 1
         found = size(candidate)
         if found is None or best_size is None:
             return False
@@ -86,7 +89,7 @@ def shrink(numbers: Sequence[int], size: Callable[[Sequence[int]], int | None]) 
         return True
 
     changed = True
-    while changed and tries < MAX_TRIES:
+    while changed and left > 0:
         changed = _without_parts(lambda: best, better)
         for index in range(len(best)):
             changed = _smaller_at(index, lambda: best, better) or changed

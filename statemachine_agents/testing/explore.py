@@ -125,18 +125,24 @@ def explore(
     given = inputs_for(workflow) if inputs is None else dict(inputs)
     hints = Hints.of(workflow)
     sums = _Sums(workflow)
-    found: dict[tuple[str, str], Finding] = {}
+    found: dict[tuple[str, str], tuple[int, list[int]]] = {}
     for number in range(runs):
         choices = Choices.drawn(f"{seed}:{number}")
-        lived, faults = _lived(World(workflow, given, choices, hints), steps, check)
+        world = World(workflow, given, choices, hints)
+        lived, faults = _lived(world, steps, check)
         if lived is not None:
             sums.take(lived)
-        for kind, text in faults:
-            if (kind, text) not in found:
-                found[kind, text] = _shortest(
-                    workflow, given, hints, steps, check, (kind, text), choices.taken
-                )
-    return sums.close(runs, tuple(found.values()))
+        for fault in faults:
+            # Of all runs that show it, the shortest is the best one to make shorter.
+            seen = (len(world.script), choices.taken)
+            found[fault] = min(found.get(fault, seen), seen)
+    return sums.close(
+        runs,
+        tuple(
+            _shortest(workflow, given, hints, steps, check, fault, taken)
+            for fault, (_, taken) in found.items()
+        ),
+    )
 
 
 def repeat(

@@ -1,8 +1,9 @@
 """Values worth trying: what a table compares with, and what its schemas allow.
 
 Rules.  1. A guard such as `result.amount <= 500` makes 500, 501 and 499 worth trying for
-`result.amount`, and null for every path.  2. What a schema allows comes first, so the first choice
-is an ordinary value.  3. Same choices, same value.
+`result.amount`, and null for every path; what is compared later, in the context or as a bound
+argument, is worth trying where it comes from.  2. What a schema allows comes first, so the first
+choice is an ordinary value.  3. Same choices, same value.
 Not here: proving what can hold (`proof`), one ordinary value for a schema (`models.samples`).
 """
 
@@ -55,6 +56,10 @@ class Hints:
                 for value in values:
                     if len(kept) < _MOST:
                         kept.setdefault(repr(value), value)
+        for path, source in _sources(workflow):
+            for hinted in [name for name in found if f"{name}.".startswith(f"{path}.")]:
+                moved = source + hinted.removeprefix(path)
+                found[moved] = {**found[hinted], **found.get(moved, {})}
         return cls({path: tuple(kept.values()) for path, kept in found.items()})
 
     def below(self, root: str) -> dict[str, tuple[JSON, ...]]:
@@ -87,6 +92,18 @@ class Hints:
     def word(self, path: str) -> tuple[JSON, ...]:
         """Return the ordinary values of a path that has some, and those worth trying."""
         return (*_ORDINARY.get(path, ()), *self.values.get(path, ()))
+
+
+def _sources(workflow: Workflow) -> Iterator[tuple[str, str]]:
+    """Yield (path, where its value comes from): bound arguments first, then what rows assign."""
+    for binding in workflow.bindings.values():
+        for name, expression in binding.bind:
+            if isinstance(expression.root, Path) and (source := _text(expression.root)):
+                yield f"args.{name}", source
+    for row in workflow.grid.rows:
+        for target, value in row.assigns:
+            if not target.steps and isinstance(value.root, Path) and (source := _text(value.root)):
+                yield f"context.{target.root}", source
 
 
 def sampled(schema: Mapping[str, JSON] | None, facts: Mapping[str, JSON], seed: int) -> JSON:

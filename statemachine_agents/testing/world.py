@@ -29,6 +29,21 @@ from statemachine_agents.values import JSON, dumps
 
 START: Final = 1_767_225_600_000_000
 _LAYOUT: Final = Layout(model="explorer")
+_MOODS: Final = (
+    "fair", "fair", "fair", "fair", "failing", "silent", "odd", "restless", "sulking", "hostile",
+)  # fmt: skip
+"""What kind of world a run meets; some states are reached only where nothing works twice."""
+
+_OUTCOMES: Final = {
+    "fair": ("ok", "ok", "ok", "error", "unknown"),
+    "failing": ("ok", "error", "error", "error"),
+    "silent": ("ok", "unknown", "unknown", "unknown"),
+    "hostile": ("ok", "ok", "unknown", "unknown", "unknown"),
+    "odd": ("ok", "ok", "ok", "error"),
+    "restless": ("ok", "ok", "ok", "error", "unknown", "unknown"),
+    "sulking": ("ok", "ok", "ok", "error"),
+}
+_RESTLESS: Final = ("restless", "hostile")
 _VERDICTS: Final[tuple[Literal["done", "not_done", "unknown"], ...]] = (
     "done",
     "not_done",
@@ -86,6 +101,7 @@ class World:
         self.executed: list[tuple[int, str]] = []
         self.twice: list[str] = []
         self._ids = 0
+        self.mood = choices.pick(_MOODS)
         self._save()
 
     def live(self, steps: int) -> Lived:
@@ -97,7 +113,8 @@ class World:
             if self.choices.chance(3):
                 self._restart()
                 continue
-            if self.choices.chance(4) and not isinstance(effects[0], fx.Wait):
+            restless = 25 if self.mood in _RESTLESS else 4
+            if self.choices.chance(restless) and self._interrupts(effects[0]):
                 self._interrupt()
                 continue
             if not self._answer(self.choices.pick(effects)):
@@ -166,7 +183,7 @@ class World:
         number, tool = effect.no, effect.tool
         name = f"{tool} (call {number})"
         self.executed.append((number, tool))
-        how = self.choices.pick(("ok", "ok", "ok", "error", "unknown"))
+        how = self.choices.pick(_OUTCOMES[self.mood])
         if how == "ok":
             value = self._result(tool, effect.arguments)
             fact: fx.Fact = fx.Returned(number, value)
@@ -188,6 +205,8 @@ class World:
         binding = self.workflow.bindings[tool]
         facts = {**self.run.standing.snap().context, **arguments}
         value = sampled(binding.spec.result, facts, self.choices.below(3))
+        if self.mood in ("odd", "hostile") and self.choices.chance(40):
+            return self.choices.pick(_WRONG)
         return self.hints.filled("result", value, self.choices)
 
     def _child(self, effect: fx.StartChild) -> None:
@@ -215,6 +234,10 @@ class World:
             case _:
                 self._signal(kind, {}, f"{kind} comes")
         return True
+
+    def _interrupts(self, effect: Any) -> bool:
+        """Whether somebody may butt in; while a run is parked only the restless do."""
+        return self.mood in _RESTLESS or not isinstance(effect, fx.Wait)
 
     def _interrupt(self) -> None:
         """Something from outside that nobody waits for."""
@@ -268,7 +291,7 @@ class World:
         count = choices.pick((1, 1, 1, 1, 2, 3, 0) if offered else (0, 1))
         calls = [self._proposal(offered) for _ in range(count)]
         stop = "tool_use" if calls else "end_turn"
-        if choices.chance(6):
+        if choices.chance(30 if self.mood == "sulking" else 5):
             stop = choices.pick(_STOPS)
         content: list[dict[str, JSON]] = []
         if not calls or choices.chance(20):

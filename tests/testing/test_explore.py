@@ -57,7 +57,7 @@ def test_a_rule_that_can_be_broken_is_found_with_a_short_script():
     (finding,) = found.findings
     assert finding.kind == "rule"
     assert "leads_to(pay.ok, send.ok)" in finding.text
-    assert finding.path in (("paying", "telling", "failed"), ("paying", "telling"), ("paying",))
+    assert finding.path[-1] != "done"
     assert len(finding.script) <= 6
     again = repeat(careless("leads_to(pay.ok, send.ok)"), finding.choices)
     assert again.script == finding.script
