@@ -2,7 +2,7 @@
 
 Rules.  1. `sma --help` loads no command: names and first lines stand here.  2. A command returns
 its exit code; what it raises is reported in one place (`failures`).
-Not here: what the commands do (`driving`, `reading`, `checking`, `drawing`).
+Not here: what the commands do (`driving`, `reading`, `checking`, `drawing`, `comparing`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "run": ("driving", "Run a workflow until it ends or waits for somebody."),
     "check": ("checking", "Check tables and their tools; list every problem at once."),
     "graph": ("drawing", "Draw a table: Mermaid, Graphviz, Markdown, SVG or PNG; a run's path."),
+    "diff": ("comparing", "Say what became possible and impossible between two tables."),
     "runs": ("reading", "List runs, newest first."),
     "show": ("reading", "Show what happened in a run, record by record."),
     "replay": ("reading", "Decide a run again from its journal alone and compare."),
@@ -39,6 +40,10 @@ warnings), 1 with errors, 2 when something could not be read.""",
 SVG and PNG need the extra `diagrams`: pip install 'statemachine-agents[diagrams]'. Long guards are
 cut in pictures; `--as markdown` has them whole.
 Example: sma graph refund --as png --run last --out refund.png""",
+    "diff": """
+Rows that mean the same are the same, however they are written. Exits 0 when nothing differs, 1
+when something does, 2 when a table cannot be read or has errors.
+Example: sma diff refund ./my-refund --store sma-runs.db""",
     "replay": """
 Calls no model and no tool, and needs neither the workflow's code nor the shop. Exits 0 when every
 record is identical, 1 with the first difference.""",
