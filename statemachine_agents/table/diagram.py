@@ -32,6 +32,7 @@ _KEYWORDS: Final = frozenset(
 """Words that some release of Mermaid takes for something else than the name of a state."""
 
 _MERMAID_PLAIN: Final = re.compile(r"[^A-Za-z0-9 _.,()=+*/'!?|\[\]-]")
+_DIRECTION: Final = re.compile("direction ", re.IGNORECASE)
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _MARKDOWN_CODE: Final = re.compile("[^`|\\\\]+")
 _FILLS: Final = {
@@ -312,6 +313,8 @@ def _for_mermaid(text: str) -> str:
     """Write every character that Mermaid, Markdown or HTML could read as its own as a code."""
     plain = _CONTROL.sub(" ", text)
     coded = _MERMAID_PLAIN.sub(lambda found: f"#{ord(found[0])};", plain)
+    # `direction LR` is a command wherever in a line it stands, in quotes too.
+    coded = _DIRECTION.sub(lambda found: f"{found[0].rstrip()}#32;", coded)
     # An empty label is a syntax error; a blank one is not.
     return coded if coded.strip() else "#160;"
 

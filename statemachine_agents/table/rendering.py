@@ -15,12 +15,20 @@ from typing import Any, Final
 from statemachine_agents.errors import UsageError
 from statemachine_agents.table.diagram import markdown, mermaid
 from statemachine_agents.table.model import Table
+from statemachine_agents.table.picture import picture
 
 _ADVICE: Final = (
     "drawing SVG and PNG needs the extra `diagrams`: pip install 'statemachine-agents[diagrams]'; "
     "Mermaid, DOT and Markdown need nothing"
 )
+MOST_ARROWS: Final = 300
+"""More cannot be read, take minutes, and Mermaid itself refuses 500."""
+
+QUICK_ARROWS: Final = 80
+"""Up to so many, a notebook shows the drawn picture: about five seconds."""
+
 _CONFIG: Final = {
+    "maxTextSize": 1_000_000,
     "handDrawnSeed": 1,  # outlines are sketched from a seed; 0 means a new one each time
     "flowchart": {"nodeSpacing": 40, "rankSpacing": 50, "wrappingWidth": 320},
     "themeVariables": {"fontSize": "13px", "edgeLabelBackground": "#ffffff"},
@@ -41,9 +49,10 @@ def svg(table: Table, path: Sequence[str] = (), *, defaults: bool = False) -> st
         defaults: also show which events end or park a run where no row takes them.
 
     Raises:
-        UsageError: the extra is not installed, or it could not draw this table.
+        UsageError: the extra is not installed, the table has more than `MOST_ARROWS` arrows, or
+            Mermaid could not draw it.
     """
-    return str(_drawn(mermaid(table, path, defaults=defaults)).svg())
+    return str(_drawn(table, path, defaults=defaults).svg())
 
 
 def png(
@@ -54,18 +63,18 @@ def png(
     Raises:
         UsageError: as `svg`.
     """
-    drawn = _drawn(mermaid(table, path, defaults=defaults))
+    drawn = _drawn(table, path, defaults=defaults)
     return bytes(drawn.png(scale=scale, background="#ffffff"))
 
 
 def bundle(table: Table) -> dict[str, str]:
-    """Return a table in the forms a notebook can choose from; SVG where it can be drawn."""
+    """Return a table in the forms a notebook can choose from; SVG where it can be drawn soon."""
     forms = {
         "text/vnd.mermaid": mermaid(table),
         "text/markdown": markdown(table),
         "text/plain": repr(table),
     }
-    if can_draw():
+    if can_draw() and len(picture(table).arrows) <= QUICK_ARROWS:
         try:
             forms["image/svg+xml"] = svg(table)
         except UsageError:
@@ -74,12 +83,19 @@ def bundle(table: Table) -> dict[str, str]:
     return forms
 
 
-def _drawn(text: str) -> Any:
+def _drawn(table: Table, path: Sequence[str], *, defaults: bool) -> Any:
     try:
         from mermaidx import render
     except ImportError as error:
         raise UsageError(_ADVICE, extra="diagrams") from error
-    drawn = render(text, config=_CONFIG)
+    arrows = len(picture(table, path, defaults=defaults).arrows)
+    if arrows > MOST_ARROWS:
+        msg = (
+            f"{table.name}: {arrows} arrows are more than can be drawn so that a person can read "
+            f"them (at most {MOST_ARROWS}); `--as dot` or `--as markdown` gives all of them"
+        )
+        raise UsageError(msg, arrows=arrows)
+    drawn = render(mermaid(table, path, defaults=defaults), config=_CONFIG)
     try:
         drawn.svg()
     except (RuntimeError, ValueError) as error:
