@@ -71,11 +71,6 @@ class Walk:
     at: int | None
     end: str
 
-    def __str__(self) -> str:
-        first = self.hops[0].state if self.hops else ""
-        moves = "".join(f", {hop}" for hop in self.hops).removeprefix(", ")
-        return f"{first}: {moves}: {self.end or 'no end'}" if moves else self.end
-
     def to_dict(self) -> dict[str, object]:
         """Return the walk as plain JSON."""
         return {"hops": [hop.to_dict() for hop in self.hops], "at": self.at, "end": self.end}
