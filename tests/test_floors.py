@@ -27,7 +27,7 @@ FLOORS = [
         "bot",
         "engines",
     },
-    {"testing"},  # docs/decisions/006
+    {"testing"},  # docs/decisions/007
     {"web", "cli"},
     {"__main__"},
 ]

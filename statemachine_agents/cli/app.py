@@ -2,7 +2,7 @@
 
 Rules.  1. `sma --help` loads no command: names and first lines stand here.  2. A command returns
 its exit code; what it raises is reported in one place (`failures`).
-Not here: what the commands do (`driving`, `reading`, `checking`).
+Not here: what the commands do (`driving`, `reading`, `checking`, `drawing`, `comparing`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from statemachine_agents import __version__
 _COMMANDS: Final = {
     "run": ("driving", "Run a workflow until it ends or waits for somebody."),
     "check": ("checking", "Check tables and their tools; list every problem at once."),
-    "graph": ("checking", "Draw a table as Mermaid, Graphviz or Markdown, with a run's path."),
+    "graph": ("drawing", "Draw a table: Mermaid, Graphviz, Markdown, SVG or PNG; a run's path."),
+    "diff": ("comparing", "Say what became possible and impossible between two tables."),
     "mutate": ("mutating", "Put mistakes into a table, one at a time, and see who notices."),
     "runs": ("reading", "List runs, newest first."),
     "show": ("reading", "Show what happened in a run, record by record."),
@@ -37,11 +38,18 @@ _MORE: Final = {
     "check": """
 A folder is checked with its functions, a table file alone. Exits 0 without errors (there may be
 warnings), 1 with errors, 2 when something could not be read.""",
-    "graph": "\nExample: sma graph refund --as mermaid --run last",
     "mutate": """
 Noticed by checks, rules, golden journals, and with --tests by a command run on a copy of the
 folder. With --runs N a run is looked for in which each survivor shows; --keep DIR writes these runs
 down as golden journals. Exits 0 when every mutant was noticed, 1 with survivors.""",
+    "graph": """
+SVG and PNG need the extra `diagrams`: pip install 'statemachine-agents[diagrams]'. Long guards are
+cut in pictures; `--as markdown` has them whole.
+Example: sma graph refund --as png --run last --out refund.png""",
+    "diff": """
+Rows that mean the same are the same, however they are written. Exits 0 when nothing differs, 1
+when something does, 2 when a table cannot be read or has errors.
+Example: sma diff refund ./my-refund --store sma-runs.db""",
     "replay": """
 Calls no model and no tool, and needs neither the workflow's code nor the shop. Exits 0 when every
 record is identical, 1 with the first difference.""",

@@ -1,32 +1,27 @@
-"""The commands that look at tables: check and graph. They run nothing.
+"""The command that judges tables: check. It runs nothing.
 
 Rules.  1. Every problem of every path is listed, errors and warnings, with its line where the file
 is known.  2. A folder is bound to its functions too: a missing one is a problem like any other.
-Not here: the checks (`proof.structure`), the pictures (`table.diagram`).
+Not here: the checks (`proof.structure`), pictures (`drawing`).
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final
 
 import attrs
 from cyclopts import Parameter
 
 from statemachine_agents.cli import options as o
 from statemachine_agents.cli.failures import FINDINGS, SUCCESS, USAGE
-from statemachine_agents.cli.finding import existing_store, find_run, home_of
+from statemachine_agents.cli.finding import home_of
 from statemachine_agents.cli.paper import Paper, Part
 from statemachine_agents.cli.text import clean, plural
 from statemachine_agents.errors import TableError, UsageError
-from statemachine_agents.journal.fold import fold
-from statemachine_agents.journal.journal import Journal
-from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.load import bundled, load_table, load_workflow
 from statemachine_agents.proof.structure import check as check_table
-from statemachine_agents.table.diagram import dot, markdown, mermaid
 from statemachine_agents.table.grid import Cell, Grid, expand
 from statemachine_agents.table.model import Table
 from statemachine_agents.table.problems import Problem
@@ -35,8 +30,6 @@ from statemachine_agents.values import JSON
 
 _STYLES: Final = {"error": "bold red", "warning": "yellow"}
 _TABLE: Final = "table.toml"
-
-Format = Literal["mermaid", "dot", "markdown"]
 
 
 @attrs.frozen
@@ -213,46 +206,3 @@ def _meaning(cell: Cell) -> Part:
         return clean("; ".join(parts))
     parts.append(f"default: {cell.default}")
     return ("; ".join(parts), "" if cell.moves else "dim")
-
-
-# -------------------------------------------------------------------------------------------- graph
-
-
-def graph(
-    workflow: Annotated[
-        str, Parameter(help="A folder, table file, module:attribute, or a bundled name.")
-    ],
-    /,
-    *,
-    as_: Annotated[Format, Parameter(name="--as", help="How to draw.")] = "mermaid",
-    run: Annotated[str | None, Parameter(help="Mark the path of this run, or of `last`.")] = None,
-    store: o.Store = o.STORE,
-    json: o.Json = False,
-) -> int:
-    """Draw a table as Mermaid, Graphviz or Markdown, with a run's path."""
-    paper = Paper(json=json)
-    table = load_table(workflow)
-    path = () if run is None else asyncio.run(_path(store, run, table))
-    draw: Any = {"mermaid": mermaid, "dot": dot}.get(as_)
-    text: str = markdown(table) if draw is None else draw(table, path)
-    if json:
-        paper.object({"workflow": table.name, "as": as_, "path": list(path), "text": text})
-    else:
-        paper.raw(text)
-    return SUCCESS
-
-
-async def _path(store_path: Path, run: str, table: Table) -> tuple[str, ...]:
-    from statemachine_agents.cli.reading import journal_of
-
-    store = existing_store(store_path)
-    try:
-        row = await find_run(store, run)
-        if row.workflow != table.name:
-            msg = f"run {row.run} is of workflow {row.workflow!r}, not of {table.name!r}"
-            raise UsageError(msg, run=row.run)
-        journal: Journal = await journal_of(store, row)
-    finally:
-        await store.aclose()
-    workflow: Workflow = journal.workflow
-    return tuple(fold(workflow, row.run, journal.records).path)

@@ -21,6 +21,7 @@ from statemachine_agents.table.expressions import Expression, parse
 from statemachine_agents.table.grid import Grid, definitions, expand
 from statemachine_agents.table.model import Limits, Signal, State, Table, Use
 from statemachine_agents.table.problems import Problem, refuse, suggest
+from statemachine_agents.table.rendering import bundle
 from statemachine_agents.table.rule_syntax import parse_rule
 from statemachine_agents.table.rules import RuleSet
 from statemachine_agents.table.toolspec import ToolSpec
@@ -198,6 +199,13 @@ class Workflow:
         if (value is None and key.type != kind) or _KINDS[kind](value):
             return ""
         return f"expected {key.type}, got {_kind_of(value)}"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.table, spec) if spec else str(self)
+
+    def _repr_mimebundle_(self, **_asked: object) -> dict[str, str]:
+        """Return what a notebook shows: the table's picture."""
+        return bundle(self.table)
 
     def __repr__(self) -> str:
         return f"<Workflow {self.table.name}@{self.table.version} {self.definition.hash[:12]}>"

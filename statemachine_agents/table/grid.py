@@ -70,6 +70,19 @@ class Cell:
     moves: tuple[Entry, ...]
     default: events.Default
 
+    @property
+    def live(self) -> tuple[Entry, ...]:
+        """The moves up to the first that always fires; what stands behind it never does."""
+        for number, entry in enumerate(self.moves):
+            if entry.row.guard is None and not entry.needs:
+                return self.moves[: number + 1]
+        return self.moves
+
+    @property
+    def falls(self) -> bool:
+        """Whether the default may happen: every move has a guard or waits for other facts."""
+        return all(entry.row.guard is not None or entry.needs for entry in self.moves)
+
 
 _NO_CELL = Cell("", "", (), (), "stays")
 

@@ -358,5 +358,16 @@ class Table:
     def __str__(self) -> str:
         return self.to_toml()
 
+    def __format__(self, spec: str) -> str:
+        from statemachine_agents.table.diagram import written
+
+        return written(self, spec)
+
+    def _repr_mimebundle_(self, **_asked: object) -> dict[str, str]:
+        """Return what a notebook shows: the picture where it can be drawn, Mermaid, Markdown."""
+        from statemachine_agents.table.rendering import bundle
+
+        return bundle(self)
+
 
 _DEFAULT_AGENT: Final = Agent("agent")

@@ -16,8 +16,8 @@ import attrs
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
-    "run", "check", "graph", "mutate", "runs", "show", "replay", "conform", "export", "resume",
-    "send", "approve", "resolve", "cancel",
+    "run", "check", "graph", "diff", "mutate", "runs", "show", "replay", "conform", "export",
+    "resume", "send", "approve", "resolve", "cancel",
 )  # fmt: skip
 KEYS = {
     "run_id", "status", "state", "path", "value", "reason", "iterations", "usage", "waiting",

@@ -1,10 +1,5 @@
-"""`sma check` and `sma graph`: every problem at once, every cell on demand, pictures as text."""
+"""`sma check`: every problem at once, every cell on demand."""
 
-import pytest
-
-from statemachine_agents.load import bundled
-from statemachine_agents.table.diagram import dot, markdown, mermaid
-from statemachine_agents.table.model import Table
 from tests.cli.terminal import ONE_TOOL, RAISES, folder
 
 WRONG = """
@@ -20,11 +15,6 @@ working = { do = ["work"] }
 done = { final = "success" }
 lonely = { final = "failure" }
 """
-
-
-def table_of(name):
-    """The table of a bundled workflow."""
-    return Table.from_toml((bundled()[name] / "table.toml").read_text())
 
 
 def test_a_sound_workflow_exits_0(sma):
@@ -111,31 +101,3 @@ def test_the_grid_shows_every_cell_and_its_default(sma):
     assert {(each["state"], each["event"]) for each in found} == set(cells)
     falls = {(each["state"], each["event"]) for each in found if each["default"] is not None}
     assert falls == {place for place, does in cells.items() if "default: " in does}
-
-
-@pytest.mark.parametrize(("form", "draw"), [("mermaid", mermaid), ("dot", dot)])
-def test_pictures_mark_the_path_of_a_run(sma, form, draw):
-    """`graph --run` draws the table with the states a run was in."""
-    sma("run", "refund", "--input", "order_id=NO-SUCH-ORDER")
-    said = sma("graph", "refund", "--as", form, "--run", "last")
-    assert said.code == 0
-    assert said.out == draw(table_of("refund"), ["fetching", "failed"])
-    assert sma("graph", "refund", "--as", form).out == draw(table_of("refund"))
-
-
-def test_markdown_is_the_table(sma):
-    """`--as markdown` writes the transitions, byte for byte what a README holds."""
-    said = sma("graph", "refund", "--as", "markdown")
-    assert said.out == markdown(table_of("refund"))
-    assert sma("graph", "refund", "--as", "markdown", "--json").last["text"] == said.out
-
-
-def test_a_graph_that_makes_no_sense_is_refused(sma, home):
-    """Another workflow's run, an unknown form, an unknown table: exit 2."""
-    sma("run", "refund", "--input", "order_id=NO-SUCH-ORDER")
-    (home / "t.toml").write_text(ONE_TOOL.format(name="t"))
-    said = sma("graph", "t.toml", "--run", "last")
-    assert said.code == 2
-    assert "is of workflow 'refund', not of 't'" in said.err
-    assert sma("graph", "refund", "--as", "ascii").code == 2
-    assert sma("graph", "refnd").code == 2
