@@ -72,13 +72,17 @@ class _RolledBack(Exception):
 
 @attrs.define(slots=True)
 class Advance:
-    """One run under one lease."""
+    """One run under one lease.
+
+    `signalled` says that something may wait in the inbox; `left`, that the lease is given back.
+    """
 
     run: Run
     lease: Lease
     shell: Shell
     telling: Telling
     signalled: bool = True
+    left: bool = False
     started: set[str] = attrs.field(factory=set)
     tasks: dict[asyncio.Task[Any], fx.Effect] = attrs.field(factory=dict)
     acting: Acting = attrs.field(
@@ -112,6 +116,7 @@ class Advance:
                         return Done(effect.outcome, undelivered)
                     until = None if effect is None else effect.until
                     if await self.shell.store.park(self.lease, until):
+                        self.left = True
                         return Waiting(self.run.outcome, until, tuple(children), undelivered)
                     self.signalled = True
                     continue
@@ -141,6 +146,7 @@ class Advance:
             outbox=deliveries(records),
             delivered=delivered,
             blobs=tuple(data for _, data in run.take_blobs()),
+            leave=run.done and not self.tasks,
         )
         try:
             waiting = await self.shell.store.append(self.lease, write)
@@ -153,6 +159,7 @@ class Advance:
                     self._saved(records)
             raise
         self.signalled = self.signalled or waiting
+        self.left = write.leave and not waiting
         self._saved(records)
 
     def _saved(self, records: list[Record]) -> None:

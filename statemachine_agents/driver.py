@@ -25,7 +25,7 @@ from statemachine_agents.journal.records import Record
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.moments import Moment, Observer
 from statemachine_agents.stores.memory import MemoryStore
-from statemachine_agents.system import SystemClock, SystemEntropy
+from statemachine_agents.system import SystemClock, SystemEntropy, name_owner
 from statemachine_agents.turn.inbound import cleaned, inbound
 from statemachine_agents.turn.ports import Clock, Entropy, Model, Outbox, Signal, Store
 from statemachine_agents.turn.run import Run, Settings
@@ -87,7 +87,9 @@ class Driver:
             ttl=ttl,
         )
         self._streams: dict[str, list[asyncio.Queue[Moment | None]]] = {}
-        self._archive = Archive(workflow, self.store, self.clock, self._settings)
+        self._archive = Archive(
+            workflow, self.store, self.clock, self._settings, owner=name_owner(), ttl=ttl
+        )
         self._runs = Dispatch(self._archive, self._shell, on_quiet=self._end_streams)
 
     # ---------------------------------------------------------------------------------- lifetime
@@ -148,7 +150,7 @@ class Driver:
         said = None if message is None else self._cleaned("message", {"text": message})
         run_id = await self._archive.create(self.workflow, inputs or {}, request_id=request_id)
         if said is not None:
-            await self.store.signal(run_id, "first", "message", said, self.clock.now())
+            await self._runs.signal(run_id, "first", "message", said, self.clock.now())
         self._runs.ring(run_id)
         return await self.result(run_id, timeout=timeout) if wait else run_id
 
@@ -199,7 +201,7 @@ class Driver:
             return run.outcome
         if s.stalled and s.parked is not None:
             body = self._cleaned("resume", {"by": by, "reason": reason})
-            await self.store.signal(run_id, f"resume:{s.seq}", "resume", body, self.clock.now())
+            await self._runs.signal(run_id, f"resume:{s.seq}", "resume", body, self.clock.now())
         self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome
 
@@ -356,7 +358,7 @@ class Driver:
         refusal = inbound(run.standing, Signal(run_id, signal_id, name, clean, at))
         if isinstance(refusal, str):
             raise UsageError(refusal, run=run_id)
-        await self.store.signal(run_id, signal_id, name, clean, at)
+        await self._runs.signal(run_id, signal_id, name, clean, at)
         self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome
 

@@ -106,16 +106,25 @@ class SQLiteStore:
         workflow: str,
         request_id: str | None = None,
         parent: str | None = None,
+        definition: bytes | None = None,
+        owner: str | None = None,
+        ttl: float = 0.0,
     ) -> tuple[str, bool]:
-        """Create a run from its first records (fence 0), unleased.
+        """Create a run from its first records (fence 0), claimed for `owner` if one is named.
 
         Returns:
             The run id, and whether it is new: a known `request_id` gives the earlier run, and so do
             first records that are already there.
         """
-        made: tuple[str, bool] = await self._write(
-            lambda db, now: rows.create(db, now, write, workflow, request_id, parent)
-        )
+        lent = None if owner is None else (owner, ttl)
+
+        def work(db: sqlite3.Connection, now: int) -> tuple[str, bool]:
+            made = rows.create(db, now, write, workflow, request_id, parent, lent)
+            if definition is not None:
+                rows.define(db, now, write.records[-1].definition, bytes(definition))
+            return made
+
+        made: tuple[str, bool] = await self._write(work)
         return made
 
     async def fork(

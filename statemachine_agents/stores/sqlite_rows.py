@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from statemachine_agents.journal.records import Record
@@ -20,20 +21,28 @@ from statemachine_agents.stores import writes
 from statemachine_agents.stores.sqlite_guard import guarded
 from statemachine_agents.turn.ports import Lease, Write
 
-_INSERT_RECORD = "insert into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# Every statement lets go of the interpreter lock and has to get it back from a busy event loop, so
+# the records of a write go in together: by 1 to 8, which are the statements SQLite keeps compiled.
+_RECORD = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_RECORDS = tuple(
+    "insert into record values " + ", ".join([_RECORD] * count) for count in range(1, 9)
+)
 
 _INSERT_RUN = """
 insert into run (run, workflow, definition, state, status, phase, reason, seq, fence, attempts,
-                 lease_until, wake_at, request_id, parent, forked_at, unread, undelivered,
+                 owner, lease_until, wake_at, request_id, parent, forked_at, unread, undelivered,
                  created_at, touched_at, updated_at)
-values (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, 0, 0, ?, ?, ?)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)
+on conflict (run) do nothing
 """
 
 # `status`, `phase` and `wake_at` are in indexes; an update that names them rewrites those entries
 # even when nothing changes. Most appends change none of them, so the short form is tried first.
+# It also tells that no signal waits.
 _ADVANCE = """
 update run set seq = ?, definition = ?, state = ?, reason = ?, attempts = 0, updated_at = ?
 where run = ? and fence = ? and seq = ? and status = ? and phase = ? and wake_at is ?
+      and unread = 0
 """
 
 _ADVANCE_AND_TURN = """
@@ -52,6 +61,12 @@ update run set fence = fence + 1, owner = ?, lease_until = ?, attempts = attempt
                touched_at = ?,
                phase = case when phase in ('ready', 'waiting') then 'running' else phase end
 where run = ? and (lease_until <= ? or fence = ?)
+"""
+
+_LEAVE = """
+update run set owner = null, lease_until = 0, attempts = 0,
+               phase = case when phase = 'running' then 'ready' else phase end
+where run = ?
 """
 
 _PARK = """
@@ -85,20 +100,22 @@ def create(
     workflow: str,
     request_id: str | None,
     parent: str | None,
+    lent: tuple[str, float] | None = None,
     forked_at: int | None = None,
 ) -> tuple[str, bool]:
-    """Create a run, or find the one an earlier call created."""
+    """Create a run, or find the one an earlier call created.
+
+    A new one is `lent` at once, to an owner for so many seconds, as `claim` would.
+    """
     if request_id is not None:
         there = db.execute("select run from run where request_id = ?", (request_id,)).fetchone()
         if there is not None:
             return there[0], False
     run = writes.check_first(write, forked_at or 0)
-    if db.execute("select 1 from run where run = ?", (run,)).fetchone() is not None:
-        if _stands(db, run, write.records):
-            return run, False
-        raise writes.run_taken(run)
     head, last = write.head, write.records[-1]
-    db.execute(
+    owner, ttl = lent or (None, 0.0)
+    claimed = int(lent is not None)
+    put = db.execute(
         _INSERT_RUN,
         (
             run,
@@ -106,9 +123,13 @@ def create(
             packed(last.definition),
             head.state,
             head.status,
-            head.phase,
+            "running" if claimed and head.phase in ("ready", "waiting") else head.phase,
             head.reason,
             last.seq,
+            claimed,
+            claimed,
+            owner,
+            now + int(ttl * 1e6) if claimed else 0,
             head.wake_at,
             request_id,
             parent,
@@ -117,7 +138,11 @@ def create(
             now,
             now,
         ),
-    )
+    ).rowcount
+    if not put:
+        if _stands(db, run, write.records):
+            return run, False
+        raise writes.run_taken(run)
     _insert(db, run, write.records)
     _settle(db, now, run, write, last.seq)
     return run, True
@@ -132,7 +157,7 @@ def fork(
         raise writes.unknown_run(parent)
     if not 1 <= seq <= origin[1]:
         raise writes.bad_fork(parent, seq, origin[1])
-    return create(db, now, write, origin[0], request_id, parent, seq)[0]
+    return create(db, now, write, origin[0], request_id, parent, None, seq)[0]
 
 
 def claim(
@@ -233,22 +258,24 @@ def append(db: sqlite3.Connection, now: int, lease: Lease, write: Write) -> bool
         advance = (last.seq, definition, head.state, head.reason, now)
         turn = (head.status, head.phase, head.wake_at)
         place = (run, lease.fence, before)
-        moved = (
-            db.execute(_ADVANCE, (*advance, *place, *turn)).rowcount
-            or db.execute(_ADVANCE_AND_TURN, (*advance, *turn, *place)).rowcount
-        )
-        if not moved:
+        plain = bool(db.execute(_ADVANCE, (*advance, *place, *turn)).rowcount)
+        if not plain and not db.execute(_ADVANCE_AND_TURN, (*advance, *turn, *place)).rowcount:
             return _look_into(db, lease, records)
         _insert(db, run, records)
         seq = last.seq
     else:
+        plain = False
         seq = _current(db, lease)[1]
         db.execute(
             _TURN,
             (head.state, head.reason, now, head.status, head.phase, head.wake_at, run, lease.fence),
         )
     _settle(db, now, run, write, seq)
-    (unread,) = db.execute("select unread from run where run = ?", (run,)).fetchone()
+    unread = 0
+    if not plain:
+        (unread,) = db.execute("select unread from run where run = ?", (run,)).fetchone()
+    if write.leave and not unread:
+        db.execute(_LEAVE, (run,))
     return bool(unread)
 
 
@@ -286,25 +313,27 @@ def _stands(db: sqlite3.Connection, run: str, records: Sequence[Record]) -> bool
 
 def _insert(db: sqlite3.Connection, run: str, records: Sequence[Record]) -> None:
     unhex = bytes.fromhex
-    rows = [
-        (
-            run,
-            record.seq,
-            unhex(record.rid),
-            record.kind,
-            record.v,
-            record.at,
-            record.fence,
-            packed(record.definition),
-            unhex(record.body_hash),
-            unhex(record.hash),
-            record.salt,
-            record.data,
-        )
-        for record in records
-    ]
+    most = len(_INSERT_RECORDS)
     try:
-        db.executemany(_INSERT_RECORD, rows)
+        for start in range(0, len(records), most):
+            part = records[start : start + most]
+            values: list[Any] = []
+            for record in part:
+                values += (
+                    run,
+                    record.seq,
+                    unhex(record.rid),
+                    record.kind,
+                    record.v,
+                    record.at,
+                    record.fence,
+                    packed(record.definition),
+                    unhex(record.body_hash),
+                    unhex(record.hash),
+                    record.salt,
+                    record.data,
+                )
+            db.execute(_INSERT_RECORDS[len(part) - 1], values)
     except sqlite3.IntegrityError as error:
         if "record.rid" in str(error):
             raise writes.used_rid(run) from error
@@ -355,6 +384,7 @@ def _settle(db: sqlite3.Connection, now: int, run: str, write: Write, seq: int) 
         db.execute(_COUNT_UNDELIVERED, (run,))
 
 
+@lru_cache(maxsize=64)
 def packed(definition: str) -> bytes | str:
     """Return the 32 bytes of a hash; a definition that is named otherwise stays text."""
     if len(definition) == 64:
