@@ -167,11 +167,14 @@ class Advance:
         self.tell(records)
 
     def tell(self, records: list[Record]) -> None:
-        """Hand the moments of committed records to the observers."""
-        if not self.shell.observers:
+        """Hand the moments of committed records to whoever listens."""
+        shell, run_id = self.shell, self.lease.run
+        if not shell.observers and run_id not in shell.streams.queues:
+            self.telling.catch_up(records)  # somebody may listen later
             return
         for moment in self.telling.of(records, lambda: self.run.outcome):
-            for observer in self.shell.observers:
+            shell.streams.put(run_id, moment)
+            for observer in shell.observers:
                 _notify(observer, moment)
 
     async def _take_signals(self) -> None:

@@ -596,7 +596,7 @@ def test_a_parked_run_costs_nothing():
             )
             assert (inside.rung, inside._advances, inside._refusals) == (set(), {}, {})
             assert driver._archive._fresh == {}
-            assert driver._streams == {}
+            assert driver._streams.queues == {}
 
     go(body)
 

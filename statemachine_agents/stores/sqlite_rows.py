@@ -5,12 +5,12 @@ Rules.  1. A function runs inside a transaction somebody else began and ends; ra
 read once per transaction after the lock was got, so waiting for the lock cannot make it stale.
 4. An append is one conditional update of the head and its inserts; only when that update finds
 nothing is it looked into why.
-Not here: transactions and threads (`stores.sqlite_lane`), what is read (`stores.sqlite_reads`).
+Not here: transactions and threads (`stores.sqlite_lane`), what is read (`stores.sqlite_reads`),
+what a write brings besides its records (`stores.sqlite_settle`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -19,13 +19,15 @@ from typing import Any
 from statemachine_agents.journal.records import Record
 from statemachine_agents.stores import writes
 from statemachine_agents.stores.sqlite_guard import guarded
+from statemachine_agents.stores.sqlite_settle import settle
 from statemachine_agents.turn.ports import Lease, Write
 
 # Every statement lets go of the interpreter lock and has to get it back from a busy event loop, so
 # the records of a write go in together: by 1 to 8, which are the statements SQLite keeps compiled.
 _RECORD = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_RECORDS = tuple(
-    "insert into record values " + ", ".join([_RECORD] * count) for count in range(1, 9)
+    "insert into record values " + ", ".join([_RECORD] * count)  # noqa: S608 - constants
+    for count in range(1, 9)
 )
 
 _INSERT_RUN = """
@@ -82,16 +84,6 @@ update run set owner = null, lease_until = 0, attempts = max(attempts - (? and l
 where run = ? and fence = ?
 """
 
-_COUNT_UNREAD = """
-update run set unread = (select count(*) from inbox where run = ?1 and taken_seq is null)
-where run = ?1
-"""
-
-_COUNT_UNDELIVERED = """
-update run set undelivered = (select count(*) from outbox where run = ?1 and done_at is null)
-where run = ?1
-"""
-
 
 def create(
     db: sqlite3.Connection,
@@ -144,7 +136,7 @@ def create(
             return run, False
         raise writes.run_taken(run)
     _insert(db, run, write.records)
-    _settle(db, now, run, write, last.seq)
+    settle(db, now, run, write, last.seq)
     return run, True
 
 
@@ -216,18 +208,6 @@ def signal(
     return bool(put)
 
 
-def define(db: sqlite3.Connection, _now: int, digest: str, data: bytes) -> None:
-    """Keep a definition once."""
-    db.execute(
-        "insert into definition values (?, ?) on conflict (digest) do nothing", (digest, data)
-    )
-
-
-def keep_blob(db: sqlite3.Connection, _now: int, digest: bytes, data: bytes) -> None:
-    """Keep a blob once."""
-    db.execute("insert into blob values (?, ?) on conflict (digest) do nothing", (digest, data))
-
-
 def transact(db: sqlite3.Connection, now: int, lease: Lease, work: Callable[[Any], Write]) -> Write:
     """Run `work` and append what it returns, all in the caller's savepoint.
 
@@ -270,7 +250,7 @@ def append(db: sqlite3.Connection, now: int, lease: Lease, write: Write) -> bool
             _TURN,
             (head.state, head.reason, now, head.status, head.phase, head.wake_at, run, lease.fence),
         )
-    _settle(db, now, run, write, seq)
+    settle(db, now, run, write, seq)
     unread = 0
     if not plain:
         (unread,) = db.execute("select unread from run where run = ?", (run,)).fetchone()
@@ -338,50 +318,6 @@ def _insert(db: sqlite3.Connection, run: str, records: Sequence[Record]) -> None
         if "record.rid" in str(error):
             raise writes.used_rid(run) from error
         raise
-
-
-def _settle(db: sqlite3.Connection, now: int, run: str, write: Write, seq: int) -> None:
-    """Keep blobs, take signals, queue deliveries, note those done.
-
-    Bodies of what is settled go: the journal has them now.
-    """
-    for blob in write.blobs:
-        keep_blob(db, now, hashlib.sha256(blob).digest(), bytes(blob))
-    for signal_id in write.taken:
-        taken = db.execute(
-            "update inbox set taken_seq = ?, body = null "
-            "where run = ? and id = ? and taken_seq is null",
-            (seq, run, signal_id),
-        ).rowcount
-        if not taken:
-            raise writes.not_waiting(run, signal_id)
-    for delivery in write.outbox:
-        put = db.execute(
-            "insert into outbox values (?, ?, ?, ?, ?, ?, null) "
-            "on conflict (run, seq, n) do nothing",
-            (
-                run,
-                delivery.seq,
-                delivery.n,
-                delivery.kind,
-                delivery.target,
-                writes.body_of(run, delivery),
-            ),
-        ).rowcount
-        if not put:
-            raise writes.queued_twice(run, (delivery.seq, delivery.n))
-    for key in write.delivered:
-        done = db.execute(
-            "update outbox set done_at = coalesce(done_at, ?), body = null "
-            "where run = ? and seq = ? and n = ?",
-            (now, run, *key),
-        ).rowcount
-        if not done:
-            raise writes.not_queued(run, key)
-    if write.taken:
-        db.execute(_COUNT_UNREAD, (run,))
-    if write.outbox or write.delivered:
-        db.execute(_COUNT_UNDELIVERED, (run,))
 
 
 @lru_cache(maxsize=64)
