@@ -26,6 +26,8 @@ from statemachine_agents.turn import effects as fx
 from statemachine_agents.turn.ports import Delivery, HeadRow, Lease, Phase, Signal, Write
 from statemachine_agents.turn.run import Run
 
+_REST: Final = (fx.Wait, fx.End)  # `Wait | End` would be made anew for every effect
+
 UNWIND: Final = 1.0
 """Seconds an effect gets to end once it was cancelled, after its grace."""
 
@@ -107,7 +109,7 @@ class Advance:
                     if self.run.unsaved:
                         continue
                 effect = self.run.next_effect(self.started)
-                if effect is None or isinstance(effect, fx.Wait | fx.End):
+                if effect is None or isinstance(effect, _REST):
                     if self.tasks:
                         await self._one_task()
                         continue
@@ -227,7 +229,7 @@ class Advance:
 
     def _no_other(self) -> bool:
         following = self.run.next_effect(self.started)
-        return following is None or isinstance(following, fx.Wait | fx.End)
+        return following is None or isinstance(following, _REST)
 
     async def _one_task(self) -> None:
         done, _ = await asyncio.wait(self.tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -344,6 +346,7 @@ class Advance:
 
 def head_row(s: Standing, phase: Phase) -> HeadRow:
     """Return the run-row columns that follow from where a run stands."""
+    snapshot = s.snap()
     if s.ended is not None:
         status, reason = s.ended["status"], s.ended["reason"]
     elif s.quarantined:
@@ -351,10 +354,10 @@ def head_row(s: Standing, phase: Phase) -> HeadRow:
     elif s.parked is not None:
         status, reason = "waiting", s.parked.get("reason", "")
     else:
-        status, reason = s.snap().status, ""
+        status, reason = snapshot.status, ""
     shown: Phase = "blocked" if s.quarantined else phase
     return HeadRow(
-        state=s.snap().state,
+        state=snapshot.state,
         status=str(status),
         phase=shown if s.ended is None else "ended",
         wake_at=None if s.timer is None else s.timer["due"],

@@ -16,7 +16,7 @@ import attrs
 
 from statemachine_agents.advance import deliveries, head_row
 from statemachine_agents.errors import StoreError, UsageError
-from statemachine_agents.journal.records import Record, blob_of, verify_chain, with_blob
+from statemachine_agents.journal.records import Record, blob_of, damaged, verify_chain, with_blob
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.table.definition import Definition
 from statemachine_agents.turn.ports import Clock, Lease, Store, Write
@@ -91,6 +91,8 @@ class Archive:
             JournalDamaged: its journal does not verify.
         """
         records = await self.records(run_id)
+        if not records:
+            raise damaged(run_id, 1, "its first record is gone")
         try:
             workflow = await self.workflow(records[-1].definition)
         except StoreError:

@@ -62,7 +62,6 @@ class Dispatch:
         self._leases: dict[str, Lease] = {}
         self._advances: dict[str, Advance] = {}
         self._taken: set[str] = set()
-        self._of_others: set[str] = set()  # runs that are another run's children
         self._pulse: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -139,6 +138,8 @@ class Dispatch:
             if advance is None or not advance.left:
                 with contextlib.suppress(StoreError):
                     await asyncio.shield(self.store.release(lease, counted=counted))
+        if isinstance(result, Done) and advance.run.standing.root != run_id:
+            await self._tell_parent(run_id, result.outcome)
         return result
 
     async def _claim(self, run_id: str, over: int | None) -> Lease | Busy:
@@ -181,8 +182,6 @@ class Dispatch:
             # Its inbox was empty when it was created, and every append says whether it still is.
             advance.signalled = new.spoken
             advance.tell(records)
-        if run.standing.root != run.standing.run:
-            self._of_others.add(lease.run)
         over = run.standing.ended is not None or run.standing.quarantined
         if lease.attempts > POISON and not over:
             reason = f"{POISON} attempts at seq {run.standing.seq} ended without a record"
@@ -258,7 +257,6 @@ class Dispatch:
             match result:
                 case Done(outcome, undelivered):
                     self._later(run_id, None, undelivered=undelivered)
-                    await self._tell_parent(run_id, outcome)
                 case Waiting(outcome, until, children, undelivered):
                     self._later(run_id, until, undelivered=undelivered)
                     if children:
@@ -373,9 +371,6 @@ class Dispatch:
 
     async def _tell_parent(self, run_id: str, outcome: Outcome) -> None:
         """Put a child's end into its parent's inbox."""
-        if run_id not in self._of_others:
-            return
-        self._of_others.discard(run_id)
         row = await self.store.row(run_id)
         if row.parent is None or row.forked_at is not None:
             return

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from statemachine_agents.advance import Done
 from statemachine_agents.driver import Driver
 from statemachine_agents.errors import StoreError, UsageError
 from statemachine_agents.models.scripted import use
@@ -384,6 +385,29 @@ def test_cancelling_a_parent_stops_its_children():
             assert row.status == "cancelled"
             told = [r for r in await driver.records(row.run) if r.kind == "cancel_asked"]
             assert told[0].body == {"by": run_id, "reason": "its parent has ended"}
+            await replayed(driver, run_id)
+
+    go(body)
+
+
+def test_the_end_of_a_child_an_engine_advanced_is_told_to_its_parent():
+    """Whoever calls `advance` on a child, its parent hears of the end and goes on."""
+
+    async def body():
+        flow = bound(
+            "mother",
+            [State("asking", run=["question"]), State("done", final="success")],
+            [("asking", "question.success", "done"), ("asking", "question.failure", "done")],
+            workflows=[question()],
+            context={"topic": "string"},
+        )
+        async with driving(flow) as driver:
+            run_id = (await driver.start({"topic": "x"})).run_id
+            (child,) = await children_of(driver.store, run_id)
+            said = {"granted": True, "by": "me"}
+            await driver.store.signal(child.run, "yes", "approval", said, driver.clock.now())
+            assert isinstance(await driver.advance(child.run), Done)
+            assert (await driver.result(run_id)).status == "succeeded"
             await replayed(driver, run_id)
 
     go(body)

@@ -1,12 +1,14 @@
 """What a driver asks of its store: how often, and what becomes of the lease of a new run."""
 
 import asyncio
+import sqlite3
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
 from statemachine_agents.driver import Driver
-from statemachine_agents.errors import UsageError
+from statemachine_agents.errors import JournalDamaged, UsageError
 from statemachine_agents.models.scripted import say, use
 from statemachine_agents.stores.memory import MemoryStore
 from statemachine_agents.stores.sqlite import SQLiteStore
@@ -216,5 +218,43 @@ def test_what_is_said_with_the_start_is_heard_before_the_model_is_asked(kind, tm
             kinds = await replayed(driver, outcome.run_id)
             assert kinds.index("message_received") < kinds.index("model_asked")
             assert kinds.count("model_asked") == 1
+
+    go(body)
+
+
+# ------------------------------------------------------------------------------------ lost journals
+
+
+def test_a_run_without_a_first_record_is_damaged(tmp_path):
+    """Its row is there and its journal is gone: said as damage, and kept out of the queue."""
+
+    async def body():
+        store = SQLiteStore(tmp_path / "runs.db")
+        async with driving(question(), store=store) as driver:
+            run_id = (await driver.start({"topic": "tea"})).run_id
+            with closing(sqlite3.connect(store.path)) as db:
+                db.execute("delete from record")
+                db.commit()
+            with pytest.raises(JournalDamaged, match="seq 1: its first record is gone"):
+                await driver.advance(run_id)
+            assert (await store.row(run_id)).phase == "blocked"
+        await store.aclose()
+
+    go(body)
+
+
+def test_a_damaged_name_of_the_definition_is_damage(tmp_path):
+    """A record whose definition was changed does not verify; that is what is said."""
+
+    async def body():
+        store = SQLiteStore(tmp_path / "runs.db")
+        async with driving(question(), store=store) as driver:
+            run_id = (await driver.start({"topic": "tea"})).run_id
+            with closing(sqlite3.connect(store.path)) as db:
+                db.execute("update record set definition = zeroblob(32)")
+                db.commit()
+            with pytest.raises(JournalDamaged):
+                await driver.advance(run_id)
+        await store.aclose()
 
     go(body)
