@@ -225,36 +225,26 @@ def test_what_is_said_with_the_start_is_heard_before_the_model_is_asked(kind, tm
 # ------------------------------------------------------------------------------------ lost journals
 
 
-def test_a_run_without_a_first_record_is_damaged(tmp_path):
-    """Its row is there and its journal is gone: said as damage, and kept out of the queue."""
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("delete from record", "seq 1: its first record is gone"),
+        ("update record set definition = zeroblob(32)", "seq 1: "),
+    ],
+)
+def test_a_journal_that_does_not_name_its_definition_is_damaged(tmp_path, harm, said):
+    """Said as damage, not as a definition that is not there; the run is kept out of the queue."""
 
     async def body():
         store = SQLiteStore(tmp_path / "runs.db")
         async with driving(question(), store=store) as driver:
             run_id = (await driver.start({"topic": "tea"})).run_id
             with closing(sqlite3.connect(store.path)) as db:
-                db.execute("delete from record")
+                db.execute(harm)
                 db.commit()
-            with pytest.raises(JournalDamaged, match="seq 1: its first record is gone"):
+            with pytest.raises(JournalDamaged, match=said):
                 await driver.advance(run_id)
             assert (await store.row(run_id)).phase == "blocked"
-        await store.aclose()
-
-    go(body)
-
-
-def test_a_damaged_name_of_the_definition_is_damage(tmp_path):
-    """A record whose definition was changed does not verify; that is what is said."""
-
-    async def body():
-        store = SQLiteStore(tmp_path / "runs.db")
-        async with driving(question(), store=store) as driver:
-            run_id = (await driver.start({"topic": "tea"})).run_id
-            with closing(sqlite3.connect(store.path)) as db:
-                db.execute("update record set definition = zeroblob(32)")
-                db.commit()
-            with pytest.raises(JournalDamaged):
-                await driver.advance(run_id)
         await store.aclose()
 
     go(body)
