@@ -8,13 +8,14 @@ Not here: which effect is next (`turn.run`), saving what came of it (`advance`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 from loguru import logger
 
 from statemachine_agents.errors import Fenced, ModelError
-from statemachine_agents.moments import Observer
+from statemachine_agents.moments import Observer, Streams
 from statemachine_agents.tools.decorator import Call
 from statemachine_agents.tools.toolbox import Doubted, Failed, Result, Returned, Toolbox
 from statemachine_agents.turn import effects as fx
@@ -34,6 +35,8 @@ class Shell:
         toolboxes: by id of the workflow, filled here.
         outbox: hands replies to customers; None counts them as delivered.
         observers: called with every moment.
+        streams: who listens to one run.
+        on_text: called with a run's id and a piece of the model's text, as it arrives.
         grace: seconds an effect under way gets when its run is left.
         ttl: seconds a lease lasts without renewal.
     """
@@ -44,6 +47,8 @@ class Shell:
     toolboxes: dict[int, Toolbox] = attrs.field(factory=dict)
     outbox: Outbox | None = None
     observers: tuple[Observer, ...] = ()
+    streams: Streams = attrs.field(factory=Streams)
+    on_text: Callable[[str, str], Any] | None = None
     grace: float = 5.0
     ttl: float = 30.0
 
@@ -106,12 +111,23 @@ class Acting:
         )
 
     async def _ask(self, effect: fx.AskModel) -> fx.Fact:
+        on_text = None if self.shell.on_text is None else self._hear
         try:
-            return fx.Replied(await self.shell.model.complete(effect.request))
+            return fx.Replied(await self.shell.model.complete(effect.request, on_text=on_text))
         except ModelError as error:
             kind = str(error.facts.get("kind", "unknown"))
             logger.bind(run_id=self.lease.run, kind=kind).warning("the model could not be asked")
             return fx.AskFailed(kind, str(error))
+
+    def _hear(self, piece: str) -> None:
+        """Hand on a piece of the model's text; whoever listens must not break the run."""
+        assert self.shell.on_text is not None
+        try:
+            self.shell.on_text(self.lease.run, piece)
+        except Exception as error:  # noqa: BLE001 - as with an observer
+            told = logger.bind(run_id=self.lease.run, error=type(error).__name__)
+            told.error("on_text failed")
+            told.opt(exception=error).trace("how on_text failed")
 
     async def _call(self, effect: fx.CallTool) -> fx.Fact:
         await self.until(effect.not_before)

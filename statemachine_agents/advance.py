@@ -26,6 +26,8 @@ from statemachine_agents.turn import effects as fx
 from statemachine_agents.turn.ports import Delivery, HeadRow, Lease, Phase, Signal, Write
 from statemachine_agents.turn.run import Run
 
+_REST: Final = (fx.Wait, fx.End)  # `Wait | End` would be made anew for every effect
+
 UNWIND: Final = 1.0
 """Seconds an effect gets to end once it was cancelled, after its grace."""
 
@@ -72,13 +74,17 @@ class _RolledBack(Exception):
 
 @attrs.define(slots=True)
 class Advance:
-    """One run under one lease."""
+    """One run under one lease.
+
+    `signalled` says that something may wait in the inbox; `left`, that the lease is given back.
+    """
 
     run: Run
     lease: Lease
     shell: Shell
     telling: Telling
     signalled: bool = True
+    left: bool = False
     started: set[str] = attrs.field(factory=set)
     tasks: dict[asyncio.Task[Any], fx.Effect] = attrs.field(factory=dict)
     acting: Acting = attrs.field(
@@ -103,7 +109,7 @@ class Advance:
                     if self.run.unsaved:
                         continue
                 effect = self.run.next_effect(self.started)
-                if effect is None or isinstance(effect, fx.Wait | fx.End):
+                if effect is None or isinstance(effect, _REST):
                     if self.tasks:
                         await self._one_task()
                         continue
@@ -112,6 +118,7 @@ class Advance:
                         return Done(effect.outcome, undelivered)
                     until = None if effect is None else effect.until
                     if await self.shell.store.park(self.lease, until):
+                        self.left = True
                         return Waiting(self.run.outcome, until, tuple(children), undelivered)
                     self.signalled = True
                     continue
@@ -141,6 +148,7 @@ class Advance:
             outbox=deliveries(records),
             delivered=delivered,
             blobs=tuple(data for _, data in run.take_blobs()),
+            leave=run.done and not self.tasks,
         )
         try:
             waiting = await self.shell.store.append(self.lease, write)
@@ -153,6 +161,7 @@ class Advance:
                     self._saved(records)
             raise
         self.signalled = self.signalled or waiting
+        self.left = write.leave and not waiting
         self._saved(records)
 
     def _saved(self, records: list[Record]) -> None:
@@ -160,11 +169,14 @@ class Advance:
         self.tell(records)
 
     def tell(self, records: list[Record]) -> None:
-        """Hand the moments of committed records to the observers."""
-        if not self.shell.observers:
+        """Hand the moments of committed records to whoever listens."""
+        shell, run_id = self.shell, self.lease.run
+        if not shell.observers and run_id not in shell.streams.queues:
+            self.telling.catch_up(records)  # somebody may listen later
             return
         for moment in self.telling.of(records, lambda: self.run.outcome):
-            for observer in self.shell.observers:
+            shell.streams.put(run_id, moment)
+            for observer in shell.observers:
                 _notify(observer, moment)
 
     async def _take_signals(self) -> None:
@@ -217,7 +229,7 @@ class Advance:
 
     def _no_other(self) -> bool:
         following = self.run.next_effect(self.started)
-        return following is None or isinstance(following, fx.Wait | fx.End)
+        return following is None or isinstance(following, _REST)
 
     async def _one_task(self) -> None:
         done, _ = await asyncio.wait(self.tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -334,6 +346,7 @@ class Advance:
 
 def head_row(s: Standing, phase: Phase) -> HeadRow:
     """Return the run-row columns that follow from where a run stands."""
+    snapshot = s.snap()
     if s.ended is not None:
         status, reason = s.ended["status"], s.ended["reason"]
     elif s.quarantined:
@@ -341,10 +354,10 @@ def head_row(s: Standing, phase: Phase) -> HeadRow:
     elif s.parked is not None:
         status, reason = "waiting", s.parked.get("reason", "")
     else:
-        status, reason = s.snap().status, ""
+        status, reason = snapshot.status, ""
     shown: Phase = "blocked" if s.quarantined else phase
     return HeadRow(
-        state=s.snap().state,
+        state=snapshot.state,
         status=str(status),
         phase=shown if s.ended is None else "ended",
         wake_at=None if s.timer is None else s.timer["due"],

@@ -8,18 +8,35 @@ Not here: who may write a run (`dispatch`), the store itself (`stores`).
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 
 import attrs
 
 from statemachine_agents.advance import deliveries, head_row
-from statemachine_agents.errors import UsageError
-from statemachine_agents.journal.records import Record, blob_of, with_blob
+from statemachine_agents.errors import StoreError, UsageError
+from statemachine_agents.journal.records import Record, blob_of, damaged, verify_chain, with_blob
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.table.definition import Definition
-from statemachine_agents.turn.ports import Clock, RunRow, Store, Write
+from statemachine_agents.turn.ports import Clock, Lease, Store, Write
 from statemachine_agents.turn.run import Run, Settings
 from statemachine_agents.values import JSON, keep_all
+
+
+@attrs.frozen
+class Fresh:
+    """A run this process has just created: nobody was told of its records yet.
+
+    `lease` is what it was created under, `since` when (monotonic seconds); `spoken` says that
+    somebody here has put something into its inbox.
+    """
+
+    run: Run
+    records: list[Record]
+    lease: Lease
+    since: float
+    spoken: bool = False
 
 
 class Archive:
@@ -30,16 +47,30 @@ class Archive:
         store: where journals live.
         clock: time of first records.
         settings: what a run needs from its shell.
+        owner: who new runs are leased to.
+        ttl: seconds such a lease lasts without renewal.
     """
 
-    def __init__(self, workflow: Workflow, store: Store, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        workflow: Workflow,
+        store: Store,
+        clock: Clock,
+        settings: Settings,
+        *,
+        owner: str,
+        ttl: float,
+    ) -> None:
+        self.owner = owner
+        self.ttl = ttl
+        self.keeping = True
         self.store = store
         self.clock = clock
         self.settings = settings
         self._given: dict[str, Workflow] = {}
         self._stored: dict[str, Workflow] = {}
         self._defined: set[str] = set()
-        self._fresh: dict[str, tuple[Run, list[Record]]] = {}
+        self._fresh: dict[str, Fresh] = {}
         self._know(workflow)
 
     def _know(self, workflow: Workflow) -> None:
@@ -59,8 +90,14 @@ class Archive:
             UnknownRun: no such run.
             JournalDamaged: its journal does not verify.
         """
-        workflow = await self.workflow(await self.store.row(run_id))
         records = await self.records(run_id)
+        if not records:
+            raise damaged(run_id, 1, "its first record is gone")
+        try:
+            workflow = await self.workflow(records[-1].definition)
+        except StoreError:
+            verify_chain(records)  # when that does not hold, the name of the definition may not
+            raise
         return Run.load(workflow, run_id, records, self.settings), records
 
     async def records(self, run_id: str) -> list[Record]:
@@ -72,9 +109,25 @@ class Archive:
                 records[index] = with_blob(record, await self.store.blob(digest))
         return records
 
-    def take_new(self, run_id: str) -> tuple[Run, list[Record]] | None:
-        """Return a run this process has just created, once: nobody was told of its records yet."""
+    def take_new(self, run_id: str) -> Fresh | None:
+        """Return a run this process has just created, once."""
         return self._fresh.pop(run_id, None)
+
+    def spoken(self, run_id: str) -> None:
+        """Note that something was put into a run's inbox, should it be new."""
+        if (fresh := self._fresh.get(run_id)) is not None:
+            self._fresh[run_id] = attrs.evolve(fresh, spoken=True)
+
+    async def give_back(self) -> None:
+        """Let others have the new runs that nobody here has begun, and later ones too."""
+        self.keeping = False
+        while self._fresh:
+            _, fresh = self._fresh.popitem()
+            await self._release(fresh.lease)
+
+    async def _release(self, lease: Lease) -> None:
+        with contextlib.suppress(StoreError):
+            await self.store.release(lease, counted=False)
 
     async def create(
         self,
@@ -87,6 +140,8 @@ class Archive:
         root: str | None = None,
     ) -> str:
         """Create a run, or return the one this `request_id` made earlier.
+
+        A new one is ours at once, in the same commit: whoever creates a run goes on with it.
 
         Raises:
             UsageError: an input is undeclared, missing or of the wrong type.
@@ -105,10 +160,7 @@ class Archive:
             root=root,
         )
         run.settings = self.settings
-        digest = workflow.definition.hash
-        if digest not in self._defined:
-            await self.store.define(digest, workflow.definition.data)
-            self._defined.add(digest)
+        definition = workflow.definition
         records = run.seal(0)
         write = Write(
             records=records,
@@ -116,23 +168,38 @@ class Archive:
             outbox=deliveries(records),  # a `say` of the first state is queued by these records
             blobs=tuple(data for _, data in run.take_blobs()),
         )
-        made, new = await self.store.create(
-            write, workflow=workflow.table.name, request_id=request_id, parent=parent
-        )
-        if new:
+        lease = Lease(run.standing.run, 1, self.owner, 1)
+        try:
+            made, new = await self.store.create(
+                write,
+                workflow=workflow.table.name,
+                request_id=request_id,
+                parent=parent,
+                definition=None if definition.hash in self._defined else definition.data,
+                owner=self.owner,
+                ttl=self.ttl,
+            )
+        except asyncio.CancelledError:
+            await self._release(lease)  # it may be there by now: a lease nobody uses must not stand
+            raise
+        self._defined.add(definition.hash)
+        if new and self.keeping:
             run.saved(records)
-            self._fresh[made] = (run, records)
+            self._fresh[made] = Fresh(run, records, lease, self.clock.monotonic())
+        elif new:
+            await self._release(lease)
         return made
 
-    async def workflow(self, row: RunRow) -> Workflow:
+    async def workflow(self, digest: str) -> Workflow:
         """Return the workflow a run was started with: its own definition, today's functions."""
-        known = self._given.get(row.definition) or self._stored.get(row.definition)
+        known = self._given.get(digest) or self._stored.get(digest)
         if known is not None:
             return known
-        definition = Definition.from_data(await self.store.definition(row.definition))
-        donor = next((w for w in self._given.values() if w.table.name == row.workflow), None)
+        definition = Definition.from_data(await self.store.definition(digest))
+        name = definition.table.name
+        donor = next((w for w in self._given.values() if w.table.name == name), None)
         functions = {} if donor is None else donor.functions
-        made = self._stored[row.definition] = Workflow.from_definition(
+        made = self._stored[digest] = Workflow.from_definition(
             definition,
             {name: functions[name] for name in definition.tools if name in functions},
             {} if donor is None else donor.children,

@@ -11,19 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from loguru import logger
 
 from statemachine_agents.act import Shell
 from statemachine_agents.advance import Advance, Busy, Done, Lost, Waiting
-from statemachine_agents.archive import Archive
+from statemachine_agents.archive import Archive, Fresh
 from statemachine_agents.errors import Fenced, JournalDamaged, StoreError, UsageError
 from statemachine_agents.journal.outcome import Outcome
-from statemachine_agents.journal.records import Draft, Record
+from statemachine_agents.journal.records import Draft
 from statemachine_agents.journal.standing import time_text
 from statemachine_agents.moments import Telling
-from statemachine_agents.system import has_died, name_owner
+from statemachine_agents.system import has_died
 from statemachine_agents.turn import effects as fx
 from statemachine_agents.turn.ports import HeadRow, Lease, Write
 from statemachine_agents.values import JSON
@@ -53,7 +53,6 @@ class Dispatch:
         self.store = shell.store
         self.clock = shell.clock
         self.on_quiet = on_quiet
-        self.owner = name_owner()
         self.closing = False
         self.tasks: dict[str, asyncio.Task[Outcome]] = {}
         self.failures: dict[str, BaseException] = {}
@@ -68,6 +67,7 @@ class Dispatch:
     def open(self) -> None:
         """Start renewing leases; call inside the event loop."""
         self.closing = False
+        self.archive.keeping = True
         if self._pulse is None or self._pulse.done():
             self._pulse = asyncio.ensure_future(self._heartbeat())
 
@@ -84,6 +84,7 @@ class Dispatch:
             if running:
                 await asyncio.wait(running)
         finally:
+            await self.archive.give_back()
             # Until here the leases of effects under way were renewed.
             pulse, self._pulse = self._pulse, None
             if pulse is not None:
@@ -100,13 +101,20 @@ class Dispatch:
             UsageError: this process does not have the run's tools.
             JournalDamaged: its journal does not verify; it is blocked.
         """
-        lease = await self._claim(run_id)
+        new = self.archive.take_new(run_id)
+        over: int | None = None
+        if new is not None and self.clock.monotonic() - new.since > self.shell.ttl / 3:
+            over, new = new.lease.fence, None  # it was not renewed, so others may have it by now
+        lease = await self._claim(run_id, over) if new is None else new.lease
         if isinstance(lease, Busy):
             return lease
         self._leases[run_id] = lease
         counted = True
+        advance: Advance | None = None
         try:
-            advance = self._advances[run_id] = await self._begin(lease)
+            if new is not None:
+                await asyncio.sleep(0)  # whoever started it may listen before it is told of
+            advance = self._advances[run_id] = await self._begin(lease, new)
             result = await advance.loop()
             counted = False
         except Fenced:
@@ -127,16 +135,19 @@ class Dispatch:
             self._leases.pop(run_id, None)
             self._advances.pop(run_id, None)
             self._taken.discard(run_id)
-            with contextlib.suppress(StoreError):
-                await asyncio.shield(self.store.release(lease, counted=counted))
+            if advance is None or not advance.left:
+                with contextlib.suppress(StoreError):
+                    await asyncio.shield(self.store.release(lease, counted=counted))
+        if isinstance(result, Done) and advance.run.standing.root != run_id:
+            await self._tell_parent(run_id, result.outcome)
         return result
 
-    async def _claim(self, run_id: str) -> Lease | Busy:
-        """Take the run's lease, over a dead owner's if need be."""
-        over: int | None = None
+    async def _claim(self, run_id: str, over: int | None) -> Lease | Busy:
+        """Take the run's lease; over one that has the fence `over`, or whose owner is dead."""
+        died = False
         for _ in range(3):
             claiming = asyncio.ensure_future(
-                self.store.claim(run_id, self.owner, self.shell.ttl, over=over)
+                self.store.claim(run_id, self.archive.owner, self.shell.ttl, over=over)
             )
             try:
                 lease = await asyncio.shield(claiming)
@@ -147,29 +158,30 @@ class Dispatch:
                     await self.store.release(given, counted=False)
                 raise
             if lease is not None:
-                if over is not None:
+                if died:
                     logger.bind(run_id=run_id).info("took over the lease of a process that died")
                 return lease
             row = await self.store.row(run_id)
             if row.lease_until is not None:  # else it was given back between the two calls
                 if not has_died(row.owner):
                     break
-                over = row.fence
+                over, died = row.fence, True
         return Busy(run_id, row.owner, row.lease_until)
 
-    async def _begin(self, lease: Lease) -> Advance:
+    async def _begin(self, lease: Lease, new: Fresh | None) -> Advance:
         """Return the run at its head, ready to go on; a poisoned one is quarantined here."""
-        new = self.archive.take_new(lease.run)
-        records: list[Record]
-        # The first lease ever: nobody can have written since the run was created.
-        fresh = new is not None and lease.fence == 1
-        run, records = new if new is not None and fresh else await self.archive.load(lease.run)
-        self.archive.insist(run)
-        advance = Advance(run, lease, self.shell, Telling(run.standing.workflow))
-        if fresh:
-            advance.tell(records)
+        if new is not None:
+            run, records = new.run, new.records
         else:
+            run, records = await self.archive.load(lease.run)
+            self.archive.insist(run)
+        advance = Advance(run, lease, self.shell, Telling(run.standing.workflow))
+        if new is None:
             advance.telling.catch_up(records)
+        else:
+            # Its inbox was empty when it was created, and every append says whether it still is.
+            advance.signalled = new.spoken
+            advance.tell(records)
         over = run.standing.ended is not None or run.standing.quarantined
         if lease.attempts > POISON and not over:
             reason = f"{POISON} attempts at seq {run.standing.seq} ended without a record"
@@ -245,7 +257,6 @@ class Dispatch:
             match result:
                 case Done(outcome, undelivered):
                     self._later(run_id, None, undelivered=undelivered)
-                    await self._tell_parent(run_id, outcome)
                 case Waiting(outcome, until, children, undelivered):
                     self._later(run_id, until, undelivered=undelivered)
                     if children:
@@ -297,6 +308,9 @@ class Dispatch:
                 logger.warning("leases could not be renewed")
                 continue
             for lease in held:
+                advance = self._advances.get(lease.run)
+                if advance is not None and advance.left:
+                    continue  # it gave the lease back itself
                 if lease.run not in kept and self._leases.get(lease.run) is lease:
                     logger.bind(run_id=lease.run).warning("a lease was lost")
                     task = self.tasks.get(lease.run)
@@ -330,7 +344,7 @@ class Dispatch:
             raise failure
 
     async def _start_child(self, parent: str, effect: fx.StartChild) -> None:
-        mother = await self.archive.workflow(await self.store.row(parent))
+        mother = await self.archive.workflow((await self.store.row(parent)).definition)
         workflow = mother.children.get(effect.workflow)
         if workflow is None:
             msg = f"run {parent}: no workflow {effect.workflow!r} was given to its parent"
@@ -347,12 +361,12 @@ class Dispatch:
             )
         except UsageError as error:
             body: dict[str, JSON] = {"child": name, "outcome": "failure", "reason": str(error)}
-            await self._signal(parent, f"child:{name}", "child", body)
+            await self.signal(parent, f"child:{name}", "child", body, self.clock.now())
             self.rung.add(parent)
             return
         if effect.over:
             body = {"by": parent, "reason": "its parent has ended"}
-            await self._signal(name, f"cancel:{parent}", "cancel", body)
+            await self.signal(name, f"cancel:{parent}", "cancel", body, self.clock.now())
         self.ring(name)
 
     async def _tell_parent(self, run_id: str, outcome: Outcome) -> None:
@@ -367,8 +381,10 @@ class Dispatch:
             "value": outcome.value,
             "reason": outcome.reason,
         }
-        await self._signal(row.parent, f"child:{run_id}", "child", body)
+        await self.signal(row.parent, f"child:{run_id}", "child", body, self.clock.now())
         self.ring(row.parent)
 
-    async def _signal(self, run_id: str, signal_id: str, name: str, body: Any) -> None:
-        await self.store.signal(run_id, signal_id, name, body, self.clock.now())
+    async def signal(self, run_id: str, signal_id: str, name: str, body: JSON, at: int) -> None:
+        """Put something into a run's inbox, once for an id."""
+        await self.store.signal(run_id, signal_id, name, body, at)
+        self.archive.spoken(run_id)

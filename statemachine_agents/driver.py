@@ -10,7 +10,7 @@ Not here: the loop itself (`advance`), what a run decides (`journal.decide`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final, Self
 
 from loguru import logger
@@ -25,8 +25,8 @@ from statemachine_agents.journal.records import Record
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.moments import Moment, Observer
 from statemachine_agents.stores.memory import MemoryStore
-from statemachine_agents.system import SystemClock, SystemEntropy
-from statemachine_agents.turn.inbound import cleaned, inbound
+from statemachine_agents.system import SystemClock, SystemEntropy, name_owner
+from statemachine_agents.turn.inbound import cleaned, inbound, only_approval
 from statemachine_agents.turn.ports import Clock, Entropy, Model, Outbox, Signal, Store
 from statemachine_agents.turn.run import Run, Settings
 from statemachine_agents.values import JSON, Redactor, keep_all
@@ -44,12 +44,20 @@ class Driver:
         model: a `Model`, a Claude model id, or None for the default Claude model.
         store: where journals live; in memory when None.
         observers: called with every `Moment` after its commit.
+        on_text: called with the run's id and a piece of text as the model says it, which makes a
+            Claude model stream. Nothing of it is written yet, checked or redacted, and the customer
+            may never be told it: for a display, not for the customer.
         outbox: hands replies to customers; None counts them as delivered once committed.
         redact: applied once to everything from outside before it is written.
         clock: time; the system's when None.
         entropy: noise; the system's when None.
         ttl: seconds a lease lasts without renewal.
         grace: seconds an effect under way gets when the driver is left.
+        approval_seconds: how long after it was asked an approval can be granted; None: for ever.
+            One that has expired can still be declined.
+
+    Raises:
+        UsageError: `approval_seconds` is not above 0.
 
     Example:
         >>> async def main(workflow):  # doctest: +SKIP
@@ -64,31 +72,45 @@ class Driver:
         model: Model | str | None = None,
         store: Store | None = None,
         observers: Iterable[Observer] = (),
+        on_text: Callable[[str, str], Any] | None = None,
         outbox: Outbox | None = None,
         redact: Redactor = keep_all,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         ttl: float = TTL,
         grace: float = 5.0,
+        approval_seconds: float | None = None,
     ) -> None:
         self.workflow = workflow
         self.store: Store = MemoryStore() if store is None else store
         self.clock: Clock = SystemClock() if clock is None else clock
+        self._closes_model = model is None or isinstance(model, str)
         self.model = _model_of(model)
         noise: Entropy = SystemEntropy() if entropy is None else entropy
-        self._settings = Settings(layout=self.model.layout, entropy=noise, redact=redact)
+        if approval_seconds is not None and not approval_seconds > 0:
+            msg = f"approval_seconds={approval_seconds}: expected seconds above 0, or None"
+            raise UsageError(msg, got=approval_seconds)
+        self._settings = Settings(
+            layout=self.model.layout,
+            entropy=noise,
+            redact=redact,
+            approval_seconds=approval_seconds,
+        )
         self._shell = Shell(
             self.store,
             self.model,
             self.clock,
             outbox=outbox,
-            observers=(self._stream_out, *observers),
+            observers=tuple(observers),
+            on_text=on_text,
             grace=grace,
             ttl=ttl,
         )
-        self._streams: dict[str, list[asyncio.Queue[Moment | None]]] = {}
-        self._archive = Archive(workflow, self.store, self.clock, self._settings)
-        self._runs = Dispatch(self._archive, self._shell, on_quiet=self._end_streams)
+        self._streams = self._shell.streams
+        self._archive = Archive(
+            workflow, self.store, self.clock, self._settings, owner=name_owner(), ttl=ttl
+        )
+        self._runs = Dispatch(self._archive, self._shell, on_quiet=self._streams.end)
 
     # ---------------------------------------------------------------------------------- lifetime
 
@@ -102,10 +124,11 @@ class Driver:
     async def aclose(self) -> None:
         """Stop new turns, give effects under way their grace, let go of connections.
 
-        A store that was given is not closed.
+        Whoever creates closes: a model or a store that was given is not closed.
         """
         await self._runs.aclose()
-        await self.model.aclose()
+        if self._closes_model:
+            await self.model.aclose()
 
     async def serve(self, *, every: float = 1.0) -> None:
         """Advance whatever is due in the store, until cancelled: runs of other processes too."""
@@ -148,7 +171,7 @@ class Driver:
         said = None if message is None else self._cleaned("message", {"text": message})
         run_id = await self._archive.create(self.workflow, inputs or {}, request_id=request_id)
         if said is not None:
-            await self.store.signal(run_id, "first", "message", said, self.clock.now())
+            await self._runs.signal(run_id, "first", "message", said, self.clock.now())
         self._runs.ring(run_id)
         return await self.result(run_id, timeout=timeout) if wait else run_id
 
@@ -163,8 +186,12 @@ class Driver:
 
         async def once() -> Outcome:
             async with self:
-                outcome: Outcome = await self.start(inputs, request_id=request_id)
-                return outcome
+                try:
+                    outcome: Outcome = await self.start(inputs, request_id=request_id)
+                    return outcome
+                finally:
+                    # A model's connections belong to this loop, which ends here, whoever made it.
+                    await self.model.aclose()
 
         try:
             asyncio.get_running_loop()
@@ -199,7 +226,7 @@ class Driver:
             return run.outcome
         if s.stalled and s.parked is not None:
             body = self._cleaned("resume", {"by": by, "reason": reason})
-            await self.store.signal(run_id, f"resume:{s.seq}", "resume", body, self.clock.now())
+            await self._runs.signal(run_id, f"resume:{s.seq}", "resume", body, self.clock.now())
         self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome
 
@@ -252,9 +279,10 @@ class Driver:
             wait: whether to wait until the run ends or parks again.
 
         Raises:
-            UsageError: nothing waits for that approval, or the arguments are others.
+            UsageError: nothing waits for that approval, it has expired, or the arguments are
+                others.
         """
-        named = approval or await self._only_approval(run_id)
+        named = approval or only_approval((await self.load(run_id)).standing)
         body: dict[str, JSON] = {"approval": named, "granted": granted, "by": by}
         said = {"note": note, "digest": digest}
         body |= {key: value for key, value in said.items() if value is not None}
@@ -307,9 +335,7 @@ class Driver:
             UnknownRun: no such run.
             Exception: whatever stopped it, after its last moment; it can be resumed.
         """
-        queue: asyncio.Queue[Moment | None] = asyncio.Queue()
-        listening = self._streams.setdefault(run_id, [])
-        listening.append(queue)
+        queue = self._streams.open(run_id)
         try:
             self._runs.ring(run_id)
             if run_id not in self._runs.tasks:
@@ -317,9 +343,7 @@ class Driver:
             while (moment := await queue.get()) is not None:
                 yield moment
         finally:
-            listening.remove(queue)
-            if not listening and self._streams.get(run_id) is listening:
-                del self._streams[run_id]
+            self._streams.close(run_id, queue)
         failure = self._runs.failures.get(run_id)
         if failure is not None:
             raise failure
@@ -356,7 +380,7 @@ class Driver:
         refusal = inbound(run.standing, Signal(run_id, signal_id, name, clean, at))
         if isinstance(refusal, str):
             raise UsageError(refusal, run=run_id)
-        await self.store.signal(run_id, signal_id, name, clean, at)
+        await self._runs.signal(run_id, signal_id, name, clean, at)
         self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome
 
@@ -366,25 +390,6 @@ class Driver:
             return cleaned(name, body, self._settings.redact)
         except ValueRefused as refused:
             raise UsageError(str(refused)) from refused
-
-    async def _only_approval(self, run_id: str) -> str:
-        waiting = [
-            str(each["approval"]) for each in await self.pending(run_id) if "approval" in each
-        ]
-        if len(waiting) == 1:
-            return waiting[0]
-        if not waiting:
-            raise UsageError(f"run {run_id}: nothing waits for an approval", run=run_id)
-        msg = f"run {run_id}: several approvals wait, name one of {', '.join(waiting)}"
-        raise UsageError(msg, run=run_id, approvals=waiting)
-
-    def _end_streams(self, run_id: str) -> None:
-        for queue in self._streams.get(run_id, ()):
-            queue.put_nowait(None)
-
-    def _stream_out(self, moment: Moment) -> None:
-        for queue in self._streams.get(moment.run_id, ()):
-            queue.put_nowait(moment)
 
 
 def _model_of(model: Model | str | None) -> Model:

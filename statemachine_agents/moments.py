@@ -8,7 +8,8 @@ Not here: the journal, which is the truth; a moment is a convenience.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -17,6 +18,7 @@ from statemachine_agents.journal.outcome import Outcome
 from statemachine_agents.journal.records import Record
 from statemachine_agents.journal.replies import calls_of, text_of
 from statemachine_agents.kernel.workflow import Workflow
+from statemachine_agents.values import JSON
 
 
 @attrs.frozen(kw_only=True)
@@ -133,6 +135,34 @@ Moment: TypeAlias = (
 Observer: TypeAlias = Callable[[Moment], Any]
 
 
+@attrs.define(slots=True)
+class Streams:
+    """Who listens to which run; None in a queue says that the run has come to rest."""
+
+    queues: dict[str, list[asyncio.Queue[Moment | None]]] = attrs.field(factory=dict)
+
+    def open(self, run_id: str) -> asyncio.Queue[Moment | None]:
+        """Return a queue that gets the run's moments from now on."""
+        queue: asyncio.Queue[Moment | None] = asyncio.Queue()
+        self.queues.setdefault(run_id, []).append(queue)
+        return queue
+
+    def close(self, run_id: str, queue: asyncio.Queue[Moment | None]) -> None:
+        """Forget a queue of `open`."""
+        self.queues[run_id].remove(queue)
+        if not self.queues[run_id]:
+            del self.queues[run_id]
+
+    def put(self, run_id: str, moment: Moment | None) -> None:
+        """Hand a moment to whoever listens to the run."""
+        for queue in self.queues.get(run_id, ()):
+            queue.put_nowait(moment)
+
+    def end(self, run_id: str) -> None:
+        """Say that nobody advances the run any more."""
+        self.put(run_id, None)
+
+
 def linear_order(workflow: Workflow) -> dict[str, int]:
     """Return state -> index from 1 when the successful path is a line, else an empty dict."""
     order: list[str] = []
@@ -170,16 +200,20 @@ class Telling:
             yield from self._one(record, outcome)
 
     def catch_up(self, records: Sequence[Record]) -> None:
-        """Take in records that were told of before, so that what follows is told rightly."""
+        """Take in records nobody is told of (again), so that what follows is told rightly."""
         for record in records:
             match record.kind:
                 case "model_asked":
                     self.turn = record.body["turn"]
                 case "call_intended":
                     self.tools[record.body["no"]] = record.body["tool"]
-                case "stepped":
-                    for _ in self._stepped(record):
-                        pass
+                case "stepped" if _moved(record.body):
+                    self._enter(record)
+
+    def _enter(self, record: Record) -> None:
+        self.entered_at = record.at
+        self.state = record.body["to"]
+        self.visits[self.state] = self.visits.get(self.state, 0) + 1
 
     def _one(self, record: Record, outcome: Callable[[], Outcome]) -> Iterator[Moment]:
         run, seq, body = record.run, record.seq, record.body
@@ -241,8 +275,7 @@ class Telling:
 
     def _stepped(self, record: Record) -> Iterator[Moment]:
         body = record.body
-        moved = body["outcome"] == "moved" or ("row" in body and body["outcome"] == "ended")
-        if not moved:
+        if not _moved(body):
             return
         if body["from"]:
             row = body.get("row")
@@ -263,9 +296,7 @@ class Telling:
                     for each in body.get("verdicts", ())
                 ),
             )
-        self.entered_at = record.at
-        self.state = body["to"]
-        self.visits[self.state] = self.visits.get(self.state, 0) + 1
+        self._enter(record)
         if not self.order:
             self.order = linear_order(self.workflow) or {"": 0}
         yield StateEntered(
@@ -277,3 +308,8 @@ class Telling:
             turn=self.turn,
             limit=self.workflow.table.limits.iterations,
         )
+
+
+def _moved(body: Mapping[str, JSON]) -> bool:
+    """Tell whether a step left one state and entered another, or the same one again."""
+    return body["outcome"] == "moved" or ("row" in body and body["outcome"] == "ended")

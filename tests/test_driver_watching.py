@@ -269,7 +269,7 @@ def test_a_stream_yields_the_moments_of_one_run_in_order():
             assert one == two == [moment for moment in seen if moment.run_id == run_id]
             assert names(one)[0] == "StateEntered"
             assert names(one)[-1] == "RunEnded"
-            assert driver._streams == {}
+            assert driver._streams.queues == {}
             assert [moment async for moment in driver.stream(run_id)] == []
 
     go(body)
@@ -324,7 +324,7 @@ def test_a_stream_that_is_not_read_to_its_end_disturbs_nobody():
             await stream.aclose()
             held.set()
             assert names(await collect(other))[-1] == "RunEnded"
-            assert driver._streams == {}
+            assert driver._streams.queues == {}
             assert (await driver.result(run_id)).value == "x"
 
     go(body)

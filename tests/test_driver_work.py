@@ -596,7 +596,7 @@ def test_a_parked_run_costs_nothing():
             )
             assert (inside.rung, inside._advances, inside._refusals) == (set(), {}, {})
             assert driver._archive._fresh == {}
-            assert driver._streams == {}
+            assert driver._streams.queues == {}
 
     go(body)
 
@@ -633,12 +633,12 @@ def test_two_who_advance_one_run_at_once():
             await inside.wait()
             busy = await driver.advance(run_id)
             assert type(busy).__name__ == "Busy"
-            assert busy.owner == driver._runs.owner
+            assert busy.owner == driver._archive.owner
             assert busy.until == (await driver.store.row(run_id)).lease_until
             async with driving(errand(work, effect="manual"), store=driver.store) as other:
                 with pytest.raises(UsageError, match=r"is being advanced by .* until 20") as caught:
                     await other.resume(run_id)
-                assert caught.value.facts["owner"] == driver._runs.owner
+                assert caught.value.facts["owner"] == driver._archive.owner
                 told = await other.cancel(run_id, wait=False)
                 assert told.status == "running"
             let_go.set()

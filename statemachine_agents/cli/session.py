@@ -152,6 +152,7 @@ class Session:
                 records = await driver.records(self.run_id)
         finally:
             live.close()
+            await model.aclose()
         tell(self.paper, outcome, records, pending, lines)
         return code_of(outcome.status, outcome.limit)
 

@@ -191,6 +191,7 @@ def _approval_asked(s: Standing, body: Mapping[str, Any]) -> None:
         digest=body["digest"],
         nonce=body.get("nonce", ""),
         question=body.get("question", ""),
+        expires=body.get("expires"),
     )
     begun(s, body["no"])
     if s.batch is None or body["no"] not in s.batch.order:

@@ -162,7 +162,7 @@ def pending_of(s: Standing) -> list[dict[str, JSON]]:
     if s.question is not None:
         shows = {name: s.snap().context.get(name) for name in s.question.get("shows", ())}
         asked = {"approval": s.question["approval"], "question": s.question["question"]}
-        out.append({**asked, "shows": shows})
+        out.append({**asked, "shows": shows, **_expiry(s.question.get("expires"))})
     out += [
         {
             "approval": f"a{call.no}",
@@ -170,6 +170,7 @@ def pending_of(s: Standing) -> list[dict[str, JSON]]:
             "tool": call.tool,
             "arguments": dict(call.arguments),
             "digest": call.digest,
+            **_expiry(call.expires),
         }
         for call in s.calls.values()
         if call.status == "approval"
@@ -178,3 +179,7 @@ def pending_of(s: Standing) -> list[dict[str, JSON]]:
         {"call": call.no, "tool": call.tool, "arguments": dict(call.arguments)} for call in s.doubts
     ]
     return out
+
+
+def _expiry(expires: JSON) -> dict[str, JSON]:
+    return {} if expires is None else {"expires": expires}

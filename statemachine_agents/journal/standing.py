@@ -50,6 +50,7 @@ class OpenCall:
     digest: str = ""
     nonce: str = ""
     question: str = ""
+    expires: int | None = None
     checks: int = 0
     in_doubt_once: bool = False
     told: bool = False

@@ -88,15 +88,23 @@ class MemoryStore:
         workflow: str,
         request_id: str | None = None,
         parent: str | None = None,
+        definition: bytes | None = None,
+        owner: str | None = None,
+        ttl: float = 0.0,
     ) -> tuple[str, bool]:
-        """Create a run from its first records (fence 0), unleased.
+        """Create a run from its first records (fence 0), claimed for `owner` if one is named.
 
         Returns:
             The run id, and whether it is new: a known `request_id` gives the earlier run, and so do
             first records that are already there.
         """
         with self._lock:
-            return self._create(write, 0, workflow, request_id, parent)
+            made, new = self._create(write, 0, workflow, request_id, parent)
+            if definition is not None:
+                self._definitions.setdefault(write.records[-1].definition, bytes(definition))
+            if new and owner is not None:
+                self._lend(self._runs[made], owner, ttl)
+            return made, new
 
     async def fork(
         self, parent: str, seq: int, write: Write, *, request_id: str | None = None
@@ -136,15 +144,18 @@ class MemoryStore:
             held = found.until is not None and found.until > self._clock.monotonic()
             if held and found.fence != over:
                 return None
-            self._touches += 1
-            found.touched = self._touches
-            found.fence += 1
-            found.attempts += 1
-            found.owner = owner
-            found.lend(self._clock, ttl)
-            if found.phase in ("ready", "waiting"):
-                found.phase = "running"
-            return Lease(run, found.fence, owner, found.attempts)
+            return self._lend(found, owner, ttl)
+
+    def _lend(self, run: Run, owner: str, ttl: float) -> Lease:
+        self._touches += 1
+        run.touched = self._touches
+        run.fence += 1
+        run.attempts += 1
+        run.owner = owner
+        run.lend(self._clock, ttl)
+        if run.phase in ("ready", "waiting"):
+            run.phase = "running"
+        return Lease(run.run, run.fence, owner, run.attempts)
 
     async def renew(self, leases: Iterable[Lease], ttl: float) -> tuple[Lease, ...]:
         """Extend the leases that are still ours; return those."""
@@ -164,9 +175,7 @@ class MemoryStore:
             if run is not None and run.fence == lease.fence:
                 if not counted and run.until is not None:
                     run.attempts = max(run.attempts - 1, 0)
-                run.free()
-                if run.phase == "running":
-                    run.phase = "ready"
+                run.leave()
 
     async def append(self, lease: Lease, write: Write) -> bool:
         """Write atomically if the fence is current; see `Store.append`."""
@@ -204,6 +213,9 @@ class MemoryStore:
                 raise writes.gap(run.run, records[0].seq, run.seq)
             raise writes.fenced(lease, run.fence, run.seq)
         self._enter(run, write, self._clock.now())
+        if write.leave and not run.unread:
+            run.attempts = 0
+            run.leave()
         return bool(run.unread), True
 
     def _enter(self, run: Run, write: Write, now: int) -> None:

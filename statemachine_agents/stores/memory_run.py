@@ -63,6 +63,12 @@ class Run:
         """Take the lease away."""
         self.owner, self.until, self.lease_until = "", None, None
 
+    def leave(self) -> None:
+        """Give the lease back: whoever comes next may go on."""
+        self.free()
+        if self.phase == "running":
+            self.phase = "ready"
+
     def due(self, now: int, monotonic: float) -> bool:
         """Tell whether somebody should advance it now."""
         if self.phase == "blocked" or (self.until is not None and self.until > monotonic):

@@ -5,8 +5,8 @@ again after `aclose`; event loops and threads may come and go.  3. Never across 
 makes a store of its own.  4. Leases and wake-ups go by the database's clock.
 The file must lie on a local file system (WAL needs shared memory): not on NFS or SMB.
 This module imports `sqlite3`, so it is imported where a path is first named, never at start.
-Not here: the tables (`sqlite_schema`), the statements (`sqlite_rows`, `sqlite_reads`), the threads
-and the group commit (`sqlite_lane`).
+Not here: the tables (`sqlite_schema`), the statements (`sqlite_rows`, `sqlite_settle`,
+`sqlite_reads`), the threads and the group commit (`sqlite_lane`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from statemachine_agents.errors import StoreError, UsageError
 from statemachine_agents.journal.records import Record
 from statemachine_agents.stores import sqlite_reads as reads
 from statemachine_agents.stores import sqlite_rows as rows
+from statemachine_agents.stores import sqlite_settle as settling
 from statemachine_agents.stores.sqlite_lane import Job, Lane, Work, Writer
 from statemachine_agents.stores.sqlite_schema import Synchronous, connect
 from statemachine_agents.turn.ports import Delivery, Lease, RunRow, Signal, Write
@@ -92,7 +93,7 @@ class SQLiteStore:
 
     async def define(self, digest: str, data: bytes) -> None:
         """Keep a definition under its hash; keeping it twice is fine."""
-        await self._write(partial(rows.define, digest=digest, data=bytes(data)))
+        await self._write(partial(settling.define, digest=digest, data=bytes(data)))
 
     async def definition(self, digest: str) -> bytes:
         """Return a definition's bytes. Raises StoreError when unknown."""
@@ -106,16 +107,25 @@ class SQLiteStore:
         workflow: str,
         request_id: str | None = None,
         parent: str | None = None,
+        definition: bytes | None = None,
+        owner: str | None = None,
+        ttl: float = 0.0,
     ) -> tuple[str, bool]:
-        """Create a run from its first records (fence 0), unleased.
+        """Create a run from its first records (fence 0), claimed for `owner` if one is named.
 
         Returns:
             The run id, and whether it is new: a known `request_id` gives the earlier run, and so do
             first records that are already there.
         """
-        made: tuple[str, bool] = await self._write(
-            lambda db, now: rows.create(db, now, write, workflow, request_id, parent)
-        )
+        lent = None if owner is None else (owner, ttl)
+
+        def work(db: sqlite3.Connection, now: int) -> tuple[str, bool]:
+            made = rows.create(db, now, write, workflow, request_id, parent, lent)
+            if definition is not None:
+                settling.define(db, now, write.records[-1].definition, bytes(definition))
+            return made
+
+        made: tuple[str, bool] = await self._write(work)
         return made
 
     async def fork(
@@ -216,10 +226,9 @@ class SQLiteStore:
 
     async def keep_blob(self, data: bytes) -> str:
         """Keep a large value by its SHA-256; return the hash."""
-        digest = sha256(data)
-        key, kept = bytes.fromhex(digest), bytes(data)
-        await self._write(lambda db, now: rows.keep_blob(db, now, key, kept))
-        return digest
+        kept = bytes(data)
+        await self._write(lambda db, now: settling.keep_blob(db, now, kept))
+        return sha256(kept)
 
     async def blob(self, digest: str) -> bytes:
         """Return a blob. Raises StoreError when unknown, or no longer what its hash says."""

@@ -1,10 +1,11 @@
 """The two threads of a SQLite store: one writes, many callers to a commit; one reads.
 
 Rules.  1. A connection lives and dies in its lane's thread.  2. The writer takes what is waiting,
-runs each write under a savepoint inside one `BEGIN IMMEDIATE`, commits once, and answers only then:
-nobody hears of a write that is not durable.  3. A write that raises undoes itself alone.  4. A
-COMMIT that raises says nothing about what is in the file (28 of 129 such commits were there). The
-lane opens the file anew and looks: every batch moves this lane's witness row, so the row tells.
+runs it inside one `BEGIN IMMEDIATE`, commits once, and answers only then: nobody hears of a write
+that is not durable.  3. A write that raises undoes itself alone. That is rare, so it is paid for
+then: the batch is rolled back and run again, each write under a savepoint.  4. A COMMIT that raises
+says nothing about what is in the file (28 of 129 such commits were there). The lane opens the file
+anew and looks: every batch moves this lane's witness row, so the row tells.
 Not here: what the writes are (`stores.sqlite_rows`), the port (`stores.sqlite`).
 """
 
@@ -209,15 +210,21 @@ class Writer(Lane):
         try:
             db = self._opened()
             db.execute("begin immediate")
-            whole = self._run(db, jobs)
+            if not self._run(db, jobs):
+                if db.in_transaction:
+                    db.execute("rollback")
+                if len(jobs) == 1:
+                    return
+                _anew(jobs)
+                db.execute("begin immediate")
+                if not self._run_apart(db, jobs):
+                    self._drop()
+                    self._each(jobs)
+                    return
         except Exception as error:  # noqa: BLE001 - raised in every caller
             self._drop()
             for job in jobs:
                 job.fail(self._named(_again(error)))
-            return
-        if not whole:
-            self._drop()
-            self._each(jobs)
             return
         try:
             db.execute("commit")
@@ -225,6 +232,17 @@ class Writer(Lane):
             self._find_out(jobs, error)
 
     def _run(self, db: sqlite3.Connection, jobs: list[Job]) -> bool:
+        """Run the jobs one after the other; False, and the failure noted, when one raised."""
+        now = self._bear_witness(db)
+        for job in jobs:
+            try:
+                job.value = job.work(db, now)
+            except BaseException as error:  # noqa: BLE001 - raised in the caller
+                job.fail(self._named(error))
+                return False
+        return True
+
+    def _run_apart(self, db: sqlite3.Connection, jobs: list[Job]) -> bool:
         """Run each job under its savepoint; False when SQLite rolled the whole transaction back."""
         now = self._bear_witness(db)
         for job in jobs:
@@ -251,10 +269,8 @@ class Writer(Lane):
 
     def _each(self, jobs: list[Job]) -> None:
         """Give every job its own transaction: one of them broke the one they shared."""
-        if len(jobs) == 1:
-            return
+        _anew(jobs)
         for job in jobs:
-            job.failed, job.value = False, None
             self._commit([job])
 
     def _find_out(self, jobs: list[Job], error: sqlite3.Error) -> None:
@@ -286,6 +302,12 @@ class Writer(Lane):
         for job in jobs:
             if not written and not job.failed:
                 job.fail(self._named(error))
+
+
+def _anew(jobs: Sequence[Job]) -> None:
+    """Forget what came of jobs whose transaction was rolled back."""
+    for job in jobs:
+        job.failed, job.value = False, None
 
 
 def _again(error: Exception) -> Exception:

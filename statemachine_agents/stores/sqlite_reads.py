@@ -9,6 +9,7 @@ Not here: writes (`stores.sqlite_rows`), the thread that runs these (`stores.sql
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ from statemachine_agents.journal.records import Record, record_of
 from statemachine_agents.stores import writes
 from statemachine_agents.stores.sqlite_schema import NOW
 from statemachine_agents.turn.ports import Delivery, RunRow, Signal
-from statemachine_agents.values import loads, sha256
+from statemachine_agents.values import MAX_BLOB, loads, sha256
 
 _COLUMNS = tuple(field.name for field in attrs.fields(RunRow))
 
@@ -198,11 +199,24 @@ def blob(db: sqlite3.Connection, digest: str) -> bytes:
     if found is None:
         raise writes.unknown_blob(digest)
     data: bytes = found[0]
+    if sha256(data) == digest:
+        return data  # too small to shrink, or written by a version that did not compress
+    data = _inflated(data)
     if sha256(data) != digest:
         raise StoreError(
             f"blob {digest}: its bytes no longer have that hash; restore a backup", digest=digest
         )
     return data
+
+
+def _inflated(data: bytes) -> bytes:
+    """Return what was compressed, or nothing where the bytes are damaged or no blob of ours."""
+    inflating = zlib.decompressobj()
+    try:
+        plain = inflating.decompress(data, MAX_BLOB)
+    except zlib.error:
+        return b""
+    return plain if inflating.eof else b""
 
 
 def _insist(db: sqlite3.Connection, run: str) -> None:

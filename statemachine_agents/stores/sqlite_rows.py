@@ -5,35 +5,46 @@ Rules.  1. A function runs inside a transaction somebody else began and ends; ra
 read once per transaction after the lock was got, so waiting for the lock cannot make it stale.
 4. An append is one conditional update of the head and its inserts; only when that update finds
 nothing is it looked into why.
-Not here: transactions and threads (`stores.sqlite_lane`), what is read (`stores.sqlite_reads`).
+Not here: transactions and threads (`stores.sqlite_lane`), what is read (`stores.sqlite_reads`),
+what a write brings besides its records (`stores.sqlite_settle`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from statemachine_agents.journal.records import Record
 from statemachine_agents.stores import writes
 from statemachine_agents.stores.sqlite_guard import guarded
+from statemachine_agents.stores.sqlite_settle import settle
 from statemachine_agents.turn.ports import Lease, Write
 
-_INSERT_RECORD = "insert into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# Every statement lets go of the interpreter lock and has to get it back from a busy event loop, so
+# the records of a write go in together: by 1 to 8, which are the statements SQLite keeps compiled.
+_RECORD = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_RECORDS = tuple(
+    "insert into record values " + ", ".join([_RECORD] * count)  # noqa: S608 - constants
+    for count in range(1, 9)
+)
 
 _INSERT_RUN = """
 insert into run (run, workflow, definition, state, status, phase, reason, seq, fence, attempts,
-                 lease_until, wake_at, request_id, parent, forked_at, unread, undelivered,
+                 owner, lease_until, wake_at, request_id, parent, forked_at, unread, undelivered,
                  created_at, touched_at, updated_at)
-values (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, 0, 0, ?, ?, ?)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)
+on conflict (run) do nothing
 """
 
 # `status`, `phase` and `wake_at` are in indexes; an update that names them rewrites those entries
 # even when nothing changes. Most appends change none of them, so the short form is tried first.
+# It also tells that no signal waits.
 _ADVANCE = """
 update run set seq = ?, definition = ?, state = ?, reason = ?, attempts = 0, updated_at = ?
 where run = ? and fence = ? and seq = ? and status = ? and phase = ? and wake_at is ?
+      and unread = 0
 """
 
 _ADVANCE_AND_TURN = """
@@ -54,6 +65,12 @@ update run set fence = fence + 1, owner = ?, lease_until = ?, attempts = attempt
 where run = ? and (lease_until <= ? or fence = ?)
 """
 
+_LEAVE = """
+update run set owner = null, lease_until = 0, attempts = 0,
+               phase = case when phase = 'running' then 'ready' else phase end
+where run = ?
+"""
+
 _PARK = """
 update run set owner = null, lease_until = 0, attempts = 0,
                wake_at = case when phase in ('blocked', 'ended') then wake_at else ? end,
@@ -67,16 +84,6 @@ update run set owner = null, lease_until = 0, attempts = max(attempts - (? and l
 where run = ? and fence = ?
 """
 
-_COUNT_UNREAD = """
-update run set unread = (select count(*) from inbox where run = ?1 and taken_seq is null)
-where run = ?1
-"""
-
-_COUNT_UNDELIVERED = """
-update run set undelivered = (select count(*) from outbox where run = ?1 and done_at is null)
-where run = ?1
-"""
-
 
 def create(
     db: sqlite3.Connection,
@@ -85,20 +92,22 @@ def create(
     workflow: str,
     request_id: str | None,
     parent: str | None,
+    lent: tuple[str, float] | None = None,
     forked_at: int | None = None,
 ) -> tuple[str, bool]:
-    """Create a run, or find the one an earlier call created."""
+    """Create a run, or find the one an earlier call created.
+
+    A new one is `lent` at once, to an owner for so many seconds, as `claim` would.
+    """
     if request_id is not None:
         there = db.execute("select run from run where request_id = ?", (request_id,)).fetchone()
         if there is not None:
             return there[0], False
     run = writes.check_first(write, forked_at or 0)
-    if db.execute("select 1 from run where run = ?", (run,)).fetchone() is not None:
-        if _stands(db, run, write.records):
-            return run, False
-        raise writes.run_taken(run)
     head, last = write.head, write.records[-1]
-    db.execute(
+    owner, ttl = lent or (None, 0.0)
+    claimed = int(lent is not None)
+    put = db.execute(
         _INSERT_RUN,
         (
             run,
@@ -106,9 +115,13 @@ def create(
             packed(last.definition),
             head.state,
             head.status,
-            head.phase,
+            "running" if claimed and head.phase in ("ready", "waiting") else head.phase,
             head.reason,
             last.seq,
+            claimed,
+            claimed,
+            owner,
+            now + int(ttl * 1e6) if claimed else 0,
             head.wake_at,
             request_id,
             parent,
@@ -117,9 +130,13 @@ def create(
             now,
             now,
         ),
-    )
+    ).rowcount
+    if not put:
+        if _stands(db, run, write.records):
+            return run, False
+        raise writes.run_taken(run)
     _insert(db, run, write.records)
-    _settle(db, now, run, write, last.seq)
+    settle(db, now, run, write, last.seq)
     return run, True
 
 
@@ -132,7 +149,7 @@ def fork(
         raise writes.unknown_run(parent)
     if not 1 <= seq <= origin[1]:
         raise writes.bad_fork(parent, seq, origin[1])
-    return create(db, now, write, origin[0], request_id, parent, seq)[0]
+    return create(db, now, write, origin[0], request_id, parent, None, seq)[0]
 
 
 def claim(
@@ -191,18 +208,6 @@ def signal(
     return bool(put)
 
 
-def define(db: sqlite3.Connection, _now: int, digest: str, data: bytes) -> None:
-    """Keep a definition once."""
-    db.execute(
-        "insert into definition values (?, ?) on conflict (digest) do nothing", (digest, data)
-    )
-
-
-def keep_blob(db: sqlite3.Connection, _now: int, digest: bytes, data: bytes) -> None:
-    """Keep a blob once."""
-    db.execute("insert into blob values (?, ?) on conflict (digest) do nothing", (digest, data))
-
-
 def transact(db: sqlite3.Connection, now: int, lease: Lease, work: Callable[[Any], Write]) -> Write:
     """Run `work` and append what it returns, all in the caller's savepoint.
 
@@ -233,22 +238,24 @@ def append(db: sqlite3.Connection, now: int, lease: Lease, write: Write) -> bool
         advance = (last.seq, definition, head.state, head.reason, now)
         turn = (head.status, head.phase, head.wake_at)
         place = (run, lease.fence, before)
-        moved = (
-            db.execute(_ADVANCE, (*advance, *place, *turn)).rowcount
-            or db.execute(_ADVANCE_AND_TURN, (*advance, *turn, *place)).rowcount
-        )
-        if not moved:
+        plain = bool(db.execute(_ADVANCE, (*advance, *place, *turn)).rowcount)
+        if not plain and not db.execute(_ADVANCE_AND_TURN, (*advance, *turn, *place)).rowcount:
             return _look_into(db, lease, records)
         _insert(db, run, records)
         seq = last.seq
     else:
+        plain = False
         seq = _current(db, lease)[1]
         db.execute(
             _TURN,
             (head.state, head.reason, now, head.status, head.phase, head.wake_at, run, lease.fence),
         )
-    _settle(db, now, run, write, seq)
-    (unread,) = db.execute("select unread from run where run = ?", (run,)).fetchone()
+    settle(db, now, run, write, seq)
+    unread = 0
+    if not plain:
+        (unread,) = db.execute("select unread from run where run = ?", (run,)).fetchone()
+    if write.leave and not unread:
+        db.execute(_LEAVE, (run,))
     return bool(unread)
 
 
@@ -286,75 +293,34 @@ def _stands(db: sqlite3.Connection, run: str, records: Sequence[Record]) -> bool
 
 def _insert(db: sqlite3.Connection, run: str, records: Sequence[Record]) -> None:
     unhex = bytes.fromhex
-    rows = [
-        (
-            run,
-            record.seq,
-            unhex(record.rid),
-            record.kind,
-            record.v,
-            record.at,
-            record.fence,
-            packed(record.definition),
-            unhex(record.body_hash),
-            unhex(record.hash),
-            record.salt,
-            record.data,
-        )
-        for record in records
-    ]
+    most = len(_INSERT_RECORDS)
     try:
-        db.executemany(_INSERT_RECORD, rows)
+        for start in range(0, len(records), most):
+            part = records[start : start + most]
+            values: list[Any] = []
+            for record in part:
+                values += (
+                    run,
+                    record.seq,
+                    unhex(record.rid),
+                    record.kind,
+                    record.v,
+                    record.at,
+                    record.fence,
+                    packed(record.definition),
+                    unhex(record.body_hash),
+                    unhex(record.hash),
+                    record.salt,
+                    record.data,
+                )
+            db.execute(_INSERT_RECORDS[len(part) - 1], values)
     except sqlite3.IntegrityError as error:
         if "record.rid" in str(error):
             raise writes.used_rid(run) from error
         raise
 
 
-def _settle(db: sqlite3.Connection, now: int, run: str, write: Write, seq: int) -> None:
-    """Keep blobs, take signals, queue deliveries, note those done.
-
-    Bodies of what is settled go: the journal has them now.
-    """
-    for blob in write.blobs:
-        keep_blob(db, now, hashlib.sha256(blob).digest(), bytes(blob))
-    for signal_id in write.taken:
-        taken = db.execute(
-            "update inbox set taken_seq = ?, body = null "
-            "where run = ? and id = ? and taken_seq is null",
-            (seq, run, signal_id),
-        ).rowcount
-        if not taken:
-            raise writes.not_waiting(run, signal_id)
-    for delivery in write.outbox:
-        put = db.execute(
-            "insert into outbox values (?, ?, ?, ?, ?, ?, null) "
-            "on conflict (run, seq, n) do nothing",
-            (
-                run,
-                delivery.seq,
-                delivery.n,
-                delivery.kind,
-                delivery.target,
-                writes.body_of(run, delivery),
-            ),
-        ).rowcount
-        if not put:
-            raise writes.queued_twice(run, (delivery.seq, delivery.n))
-    for key in write.delivered:
-        done = db.execute(
-            "update outbox set done_at = coalesce(done_at, ?), body = null "
-            "where run = ? and seq = ? and n = ?",
-            (now, run, *key),
-        ).rowcount
-        if not done:
-            raise writes.not_queued(run, key)
-    if write.taken:
-        db.execute(_COUNT_UNREAD, (run,))
-    if write.outbox or write.delivered:
-        db.execute(_COUNT_UNDELIVERED, (run,))
-
-
+@lru_cache(maxsize=64)
 def packed(definition: str) -> bytes | str:
     """Return the 32 bytes of a hash; a definition that is named otherwise stays text."""
     if len(definition) == 64:

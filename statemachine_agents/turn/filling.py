@@ -28,12 +28,14 @@ class Settings:
         entropy: noise for keys and nonces.
         redact: applied to everything from outside, before it is written.
         model: id for agents that name none; None leaves the choice to the model adapter.
+        approval_seconds: how long an approval can be granted after it was asked; None: for ever.
     """
 
     layout: Callable[[str | None], Layout]
     entropy: Entropy
     redact: Redactor = keep_all
     model: str | None = None
+    approval_seconds: float | None = None
 
 
 def fill(s: Standing, settings: Settings, draft: Draft, at: int) -> None:
@@ -52,6 +54,8 @@ def fill(s: Standing, settings: Settings, draft: Draft, at: int) -> None:
         body["input"] = _child_input(s, body)
     elif draft.kind == "approval_asked":
         body["nonce"] = settings.entropy.take(16).hex()
+        if settings.approval_seconds is not None:
+            body["expires"] = at + int(settings.approval_seconds * 1_000_000)
     elif draft.kind == "model_asked":
         agent = s.workflow.table.agent_of(s.workflow.state(s.snap().state))
         addition = compose(s, body, settings.layout(agent.model or settings.model))

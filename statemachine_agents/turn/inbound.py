@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from statemachine_agents.errors import ValueRefused
+from statemachine_agents.errors import UsageError, ValueRefused
+from statemachine_agents.journal.outcome import pending_of
 from statemachine_agents.journal.records import Draft
-from statemachine_agents.journal.standing import Standing
+from statemachine_agents.journal.standing import Standing, time_text
 from statemachine_agents.turn.ports import Signal
 from statemachine_agents.values import JSON, MAX_BLOB, MAX_BODY, Redactor, dumps, ingest
 
@@ -69,7 +70,7 @@ def inbound(s: Standing, signal: Signal) -> Draft | str:
             case "message":
                 return _message(signal, body)
             case "approval":
-                return _approval(s, body)
+                return _approval(s, body, signal.at)
             case "resolution":
                 return _resolution(s, body)
             case "cancel" if s.cancel is not None:
@@ -85,6 +86,21 @@ def inbound(s: Standing, signal: Signal) -> Draft | str:
     except ValueRefused as refused:
         return str(refused)
     return f"run {s.run}: no signal is named {signal.name!r}"
+
+
+def only_approval(s: Standing) -> str:
+    """Return the approval a run waits for.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    waiting = [str(each["approval"]) for each in pending_of(s) if "approval" in each]
+    if len(waiting) == 1:
+        return waiting[0]
+    if not waiting:
+        raise UsageError(f"run {s.run}: nothing waits for an approval", run=s.run)
+    msg = f"run {s.run}: several approvals wait, name one of {', '.join(waiting)}"
+    raise UsageError(msg, run=s.run, approvals=waiting)
 
 
 def _said(body: Mapping[str, Any], *names: str) -> dict[str, JSON]:
@@ -111,7 +127,7 @@ def _no_message(body: Mapping[str, Any]) -> str:
     return ""
 
 
-def _approval(s: Standing, body: Mapping[str, Any]) -> Draft | str:
+def _approval(s: Standing, body: Mapping[str, Any], at: int) -> Draft | str:
     wanted = body.get("approval")
     granted = body.get("granted")
     if not isinstance(granted, bool):
@@ -119,6 +135,8 @@ def _approval(s: Standing, body: Mapping[str, Any]) -> Draft | str:
     note = {"by": "", **_said(body, "by", "note")}
     question = s.question
     if question is not None and wanted in (None, question["approval"]):
+        if granted and (refusal := _expired(s, question["approval"], question.get("expires"), at)):
+            return refusal
         record = {"approval": question["approval"], "no": None, "granted": granted, **note}
         return Draft("approval_decided", record)
     waiting = [call for call in s.calls.values() if call.status == "approval"]
@@ -128,6 +146,8 @@ def _approval(s: Standing, body: Mapping[str, Any]) -> Draft | str:
         digest = body.get("digest")
         if digest is not None and str(digest) != call.digest:
             return f"the arguments of call {call.no} are not the ones that were shown"
+        if granted and (refusal := _expired(s, f"a{call.no}", call.expires, at)):
+            return refusal
         return Draft(
             "approval_decided",
             {
@@ -139,6 +159,16 @@ def _approval(s: Standing, body: Mapping[str, Any]) -> Draft | str:
             },
         )
     return f"run {s.run}: nothing waits for the approval {wanted or ''}".rstrip()
+
+
+def _expired(s: Standing, approval: JSON, expires: Any, at: int) -> str:
+    """Say why it is too late for a yes, or return an empty text. A no is never too late."""
+    if expires is None or at <= expires:
+        return ""
+    return (
+        f"run {s.run}: the approval {approval} expired at {time_text(expires)}, this yes came at "
+        f"{time_text(at)}; decline it, and what is still wanted is asked again with today's facts"
+    )
 
 
 def _resolution(s: Standing, body: Mapping[str, Any]) -> Draft | str:

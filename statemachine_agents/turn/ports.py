@@ -241,6 +241,8 @@ class Write:
         outbox: deliveries these records queue.
         delivered: (seq, n) of deliveries these records report as sent.
         blobs: bodies too large for a record, which these records name by hash.
+        leave: give the lease back with this write, unless signals wait: the last write of a run
+            needs no `release` after it.
     """
 
     records: Sequence[Record]
@@ -249,6 +251,7 @@ class Write:
     outbox: tuple[Delivery, ...] = ()
     delivered: tuple[tuple[int, int], ...] = ()
     blobs: tuple[bytes, ...] = ()
+    leave: bool = False
 
 
 class Store(Protocol):
@@ -267,8 +270,15 @@ class Store(Protocol):
         workflow: str,
         request_id: str | None = None,
         parent: str | None = None,
+        definition: bytes | None = None,
+        owner: str | None = None,
+        ttl: float = 0.0,
     ) -> tuple[str, bool]:
-        """Create a run from its first records (fence 0), unleased.
+        """Create a run from its first records (fence 0).
+
+        With `definition`, the definition these records name is kept with them, as by `define`.
+        With `owner`, a run that is new is claimed at once, as `claim(run, owner, ttl)` would: its
+        lease is `Lease(run, 1, owner, 1)`. One that was there already is left as it is.
 
         Returns:
             The run id, and whether it is new: a known `request_id` gives the earlier run.
@@ -299,7 +309,8 @@ class Store(Protocol):
         Appending records that are already there (same `rid`s) succeeds and changes nothing.
 
         Returns:
-            Whether signals wait in the inbox that are not taken.
+            Whether signals wait in the inbox that are not taken. With `write.leave`, False says
+            that the lease is given back; when True the lease stays.
 
         Raises:
             Fenced: somebody else holds the run, or another record stands at that seq.

@@ -8,6 +8,7 @@ differently.
 
 import asyncio
 from collections import Counter
+from contextlib import aclosing
 from functools import cache
 
 import attrs
@@ -127,7 +128,8 @@ async def drive(workflow, run, model):
     """Drive one run: a customer message whenever it waits for one, then close it."""
     messages = list(run.messages)
     clock, entropy = SteppingClock(), SeededEntropy()
-    async with Driver(workflow, model=model, clock=clock, entropy=entropy) as driver:
+    driver = Driver(workflow, model=model, clock=clock, entropy=entropy)
+    async with aclosing(model), driver:
         outcome = await driver.start({})
         run_id = outcome.run_id
         while outcome.waiting == ("message",) and messages:

@@ -5,6 +5,7 @@ replies of about 220 and results of about 350. The fake API counts tokens and ca
 """
 
 import asyncio
+from contextlib import aclosing
 from itertools import pairwise
 
 import anthropic
@@ -118,7 +119,8 @@ async def ours(url, workflow, name):
     """Run the table through the driver and the real client."""
     model = Claude(name, api_key="test", base_url=url, max_retries=0)
     clock = SteppingClock()
-    async with Driver(workflow, model=model, clock=clock, entropy=SeededEntropy()) as driver:
+    driver = Driver(workflow, model=model, clock=clock, entropy=SeededEntropy())
+    async with aclosing(model), driver:
         return await driver.start({"claim": CLAIM})
 
 

@@ -6,6 +6,7 @@ alone, and every `tool_use` has its `tool_result` in the next request, whatever 
 
 import asyncio
 import json
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
@@ -59,11 +60,14 @@ class Desk:
         self.flow, self.api = flow, api
         self.store, self.clock = MemoryStore(), SteppingClock()
 
-    def driver(self, name):
+    @asynccontextmanager
+    async def driver(self, name):
         model = Claude(name, api_key="test", base_url=self.api.url, max_retries=0)
-        return Driver(
+        driver = Driver(
             self.flow, model=model, store=self.store, clock=self.clock, entropy=SeededEntropy()
         )
+        async with aclosing(model), driver:
+            yield driver
 
     async def journal(self, run_id):
         return Journal(self.flow.definition.data, tuple(await self.store.read(run_id)))

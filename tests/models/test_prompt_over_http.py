@@ -6,6 +6,7 @@ accepted request is the proof; the byte comparison below covers models that bind
 """
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -160,7 +161,8 @@ async def converse(api, name, *, stream):
     """Run the desk to its end: speak when it waits for a customer, resume when it must be."""
     model = Claude(name, api_key="test", base_url=api.url, max_retries=2, stream=stream)
     clock, entropy = SteppingClock(), SeededEntropy()
-    async with Driver(DESK, model=model, clock=clock, entropy=entropy) as driver:
+    driver = Driver(DESK, model=model, clock=clock, entropy=entropy)
+    async with aclosing(model), driver:
         outcome = await driver.start({"order_id": "A1"})
         while outcome.status == "waiting":
             if "message" in outcome.waiting:

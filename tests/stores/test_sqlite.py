@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from statemachine_agents.stores import sqlite_schema
 from statemachine_agents.stores.sqlite import SQLiteStore
 from statemachine_agents.stores.sqlite_reads import clock
 from statemachine_agents.turn.ports import Delivery
+from statemachine_agents.values import MAX_BLOB, sha256
 
 SCRIPT = Path(__file__).with_name("journal_process.py")
 ROOT = SCRIPT.parents[2]
@@ -271,6 +273,45 @@ def test_bodies_leave_inbox_and_outbox_once_they_are_journaled(path):
     assert db.execute("select body, taken_seq from inbox").fetchall() == [(None, 3)]
     assert db.execute("select body, done_at is null from outbox").fetchall() == [(None, 0)]
     db.close()
+
+
+def test_blobs_are_compressed_where_that_makes_them_smaller(path):
+    """Their hash stays that of their own bytes; what does not shrink is kept as it is."""
+    blobs = [b'{"text":"' + b"again " * 50_000 + b'"}', random.Random(7).randbytes(300_000), b""]
+
+    async def body(store):
+        digests = [await store.keep_blob(data) for data in blobs]
+        assert digests == [sha256(data) for data in blobs]
+        assert [await store.blob(digest) for digest in digests] == blobs
+
+    with_store(path, body)
+    db = sqlite3.connect(path)
+    sizes = [size for (size,) in db.execute("select length(data) from blob order by rowid")]
+    db.close()
+    assert sizes[0] < len(blobs[0]) / 50
+    assert sizes[1:] == [300_000, 0]
+
+
+def test_a_blob_of_an_earlier_version_is_read_as_it_is(path):
+    """Files written before blobs were compressed hold the plain bytes, under the same hash."""
+    data = b'{"text":"' + b"again " * 50_000 + b'"}'
+    digest = with_store(path, lambda store: store.keep_blob(b"x"))
+    with sqlite3.connect(path) as db:
+        db.execute("insert into blob values (?, ?)", (bytes.fromhex(sha256(data)), data))
+    db.close()
+    assert with_store(path, lambda store: store.blob(sha256(data))) == data
+    assert with_store(path, lambda store: store.keep_blob(data)) == sha256(data)
+    assert with_store(path, lambda store: store.blob(digest)) == b"x"
+
+
+def test_a_blob_that_inflates_beyond_the_cap_is_damage(path):
+    """No store wrote it: a blob has 16 MiB at most, and no more is ever unpacked."""
+    digest = with_store(path, lambda store: store.keep_blob(b"x"))
+    with sqlite3.connect(path) as db:
+        db.execute("update blob set data = ?", (zlib.compress(b"0" * (MAX_BLOB + 1)),))
+    db.close()
+    with pytest.raises(StoreError, match="no longer have that hash"):
+        with_store(path, lambda store: store.blob(digest))
 
 
 def test_damage_is_noticed_when_it_is_read(path):

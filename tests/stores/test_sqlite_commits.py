@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 import runpy
 import sqlite3
 import threading
@@ -182,7 +183,7 @@ def test_a_full_disk_refuses_what_does_not_fit_and_keeps_the_rest(path):
         answers = await asyncio.gather(
             store.create(write(large), workflow="refund", request_id="req"),
             store.append(lease, write(small)),
-            store.keep_blob(b"x" * 2_000_000),
+            store.keep_blob(random.Random(1).randbytes(2_000_000)),
             return_exceptions=True,
         )
         assert answers[1] is False
