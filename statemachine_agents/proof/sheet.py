@@ -73,6 +73,20 @@ class Sheet:
         """Write down a finding that does not make the table unusable."""
         self.say(code, where, what, expected=expected, advice=advice, severity="warning")
 
+    def remark(
+        self, code: str, where: str, what: str, *, expected: str = "", advice: str = ""
+    ) -> None:
+        """Write down something worth knowing that needs no mending."""
+        self.say(code, where, what, expected=expected, advice=advice, severity="info")
+
+    def quietly(self, text: str) -> Expression:
+        """Read an expression whose faults are reported elsewhere.
+
+        Raises:
+            ExpressionError: it does not parse.
+        """
+        return parse(text, self.define)
+
     def parse(self, where: str, text: str) -> Expression | None:
         """Read an expression; one that does not parse is a finding."""
         try:

@@ -4,8 +4,9 @@ Rules.  1. `check` never stops at the first problem and never raises for a bad t
 is something that cannot work; a warning works, but probably not as meant.  3. Linear in rows and
 cells: a table of a hundred states is checked in milliseconds.
 The checks: `naming` names, types and references; `verbs` what a state may say; `offers` tools;
-`reads` what expressions see; `flow` where runs can go.
-Not here: overlap and gaps of guards (`guards`), rules on all paths (`product`).
+`reads` what expressions see; `flow` where runs can go; `guards` which rows can fire; `kinds` what
+is compared and assigned.
+Not here: rules on all paths (`product`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from statemachine_agents.proof import flow, naming, offers, reads, verbs
+from statemachine_agents.proof import flow, guards, kinds, naming, offers, reads, verbs
 from statemachine_agents.proof.sheet import sheet_of
 from statemachine_agents.table.events import Default
 from statemachine_agents.table.grid import expand
@@ -35,17 +36,19 @@ def check(
     specs: Mapping[str, ToolSpec] | None = None,
     *,
     children: Iterable[str] = (),
+    info: bool = False,
 ) -> tuple[Problem, ...]:
-    """Return every structural finding of a table, sorted by place.
+    """Return every finding of a table, sorted by place.
 
     Args:
         table: the table.
         specs: tool name as the table writes it -> spec; None when no functions are known, and then
             tools are not judged. The spec of an alias may stand under the name it is used for.
         children: names of the child workflows; with specs, `run=` may name no others.
+        info: whether to return what is worth knowing, too.
 
     Returns:
-        Findings of severity `error` (the table is not usable) and `warning`.
+        Findings of severity `error` (the table is not usable), `warning`, and `info` if asked.
 
     Example:
         >>> from statemachine_agents.table.model import State, Table
@@ -54,8 +57,10 @@ def check(
         error[unknown-state] initial: no state is named 'strat'; did you mean 'start'?
     """
     sheet = sheet_of(table, specs, children)
-    for part in (naming, verbs, offers, reads, flow):
+    for part in (naming, verbs, offers, reads, flow, guards, kinds):
         part.check(sheet)
+    if not info:
+        sheet.problems[:] = [each for each in sheet.problems if each.severity != "info"]
     order = _Order(table)
     return tuple(sorted(dict.fromkeys(sheet.problems), key=order.of))
 

@@ -16,7 +16,7 @@ import attrs
 from statemachine_agents.errors import TableError
 from statemachine_agents.values import JSON
 
-Severity: TypeAlias = Literal["error", "warning"]
+Severity: TypeAlias = Literal["error", "warning", "info"]
 
 
 @attrs.frozen
@@ -30,7 +30,8 @@ class Problem:
         expected: what would be right, may be empty.
         got: what stands there, may be empty.
         next: what to do, may be empty.
-        severity: an `error` makes the table unusable; a `warning` does not.
+        severity: an `error` makes the table unusable; a `warning` works, but probably not as meant;
+            `info` is worth knowing and shown on demand.
     """
 
     code: str
