@@ -37,7 +37,8 @@ _MORE: Final = {
     "run": "\nExample: sma run refund --input order_id=A1",
     "check": """
 A folder is checked with its functions, a table file alone. Exits 0 without errors (there may be
-warnings), 1 with errors, 2 when something could not be read.""",
+warnings), 1 with errors, 2 when something could not be read.
+Example: sma check workflows/refund my.toml --format github""",
     "mutate": """
 Noticed by checks, rules, golden journals, and with --tests by a command run on a copy of the
 folder. With --runs N a run is looked for in which each survivor shows; --keep DIR writes these runs

@@ -7,16 +7,18 @@ Not here: the checks (`proof.structure`), pictures (`drawing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, TypeAlias
 
 import attrs
 from cyclopts import Parameter
 
 from statemachine_agents.cli import options as o
+from statemachine_agents.cli.diagnostics import Sources, draw
 from statemachine_agents.cli.failures import FINDINGS, SUCCESS, USAGE
 from statemachine_agents.cli.finding import home_of
+from statemachine_agents.cli.formats import github, sarif
 from statemachine_agents.cli.paper import Paper, Part
 from statemachine_agents.cli.text import clean, plural
 from statemachine_agents.errors import TableError, UsageError
@@ -24,12 +26,13 @@ from statemachine_agents.load import bundled, load_table, load_workflow
 from statemachine_agents.proof.structure import check as check_table
 from statemachine_agents.table.grid import Cell, Grid, expand
 from statemachine_agents.table.model import Table
+from statemachine_agents.table.places import Places
 from statemachine_agents.table.problems import Problem
-from statemachine_agents.table.toml import line_of
 from statemachine_agents.values import JSON
 
-_STYLES: Final = {"error": "bold red", "warning": "yellow"}
 _TABLE: Final = "table.toml"
+
+Format: TypeAlias = Literal["text", "json", "github", "sarif"]
 
 
 @attrs.frozen
@@ -70,43 +73,74 @@ def check(
             help="List every state x event: the rows that take it, or what happens without one.",
         ),
     ] = False,
+    everything: Annotated[
+        bool,
+        Parameter(
+            name="--all",
+            negative="",
+            show_default=False,
+            help="Show what is worth knowing, too, not only errors and warnings.",
+        ),
+    ] = False,
+    format_: Annotated[
+        Format | None,
+        Parameter(name="--format", help="How to write findings. Default: text; json with --json."),
+    ] = None,
     json: o.Json = False,
 ) -> int:
     """Check tables and their tools; list every problem at once."""
     if not path:
         msg = f"check needs a path or a name; bundled: {', '.join(bundled()) or 'none'}"
         raise UsageError(msg)
-    paper = Paper(json=json)
-    results = [_checked(each) for each in path]
+    results = [_checked(each, info=everything) for each in path]
+    if format_ in ("github", "sarif"):
+        _program(format_, results)
+    else:
+        _tell_all(Paper(json=json or format_ == "json"), results, grid=grid)
+    if any(result.unread for result in results):
+        return USAGE
+    return FINDINGS if any(result.count("error") for result in results) else SUCCESS
+
+
+def _tell_all(paper: Paper, results: Sequence[Checked], *, grid: bool) -> None:
+    sources = Sources()
     for result in results:
-        _tell(paper, result, grid=grid)
-    errors = sum(result.count("error") for result in results)
-    unread = sum(bool(result.unread) for result in results)
+        _tell(paper, result, sources, grid=grid)
     paper.object(
         {
             "event": "checked",
             "paths": len(results),
-            "errors": errors,
+            "errors": sum(result.count("error") for result in results),
             "warnings": sum(result.count("warning") for result in results),
-            "unread": unread,
+            "unread": sum(bool(result.unread) for result in results),
         }
     )
-    if unread:
-        return USAGE
-    return FINDINGS if errors else SUCCESS
 
 
-def _checked(path: str) -> Checked:
+def _program(format_: str, results: Sequence[Checked]) -> None:
+    paper = Paper()
+    problems = [problem for result in results for problem in result.problems]
+    if format_ == "sarif":
+        paper.raw(sarif(problems) + "\n")
+    else:
+        paper.raw("".join(f"{github(problem)}\n" for problem in problems))
+    for result in results:
+        if result.unread and not result.problems:
+            paper.complain(result.unread)
+
+
+def _checked(path: str, *, info: bool) -> Checked:
     try:
         table = load_table(path)
     except (UsageError, TableError) as error:
-        problems = error.facts.get("problems", ())
-        return Checked(path, problems=tuple(problems), unread="" if problems else str(error))
-    found = check_table(table)
+        problems: tuple[Problem, ...] = tuple(error.facts.get("problems", ()))
+        read = problems and problems[0].code != "not-toml"
+        return Checked(path, problems=problems, unread="" if read else str(error))
+    found = check_table(table, info=info)
     grid, _ = expand(table)
+    file = Path(path) if Path(path).is_file() else _file_of(path)
     if Path(path).is_file():
-        return Checked(path, table, grid, _placed(found, Path(path)))
-    file = _file_of(path)
+        return Checked(path, table, grid, _placed(found, file))
     try:
         bound = load_workflow(path, home_of(o.STORE))
     except TableError as error:
@@ -115,7 +149,11 @@ def _checked(path: str) -> Checked:
         return Checked(path, table, grid, _placed(found, file))
     except UsageError as error:
         return Checked(path, table, grid, _placed((*found, _unbound(str(error))), file))
-    return Checked(path, bound.table, bound.grid, _placed(bound.problems, file))
+    definition = bound.definition
+    found = check_table(
+        bound.table, definition.tools, children=tuple(definition.children), info=info
+    )
+    return Checked(path, bound.table, bound.grid, _placed(found, file))
 
 
 def _unbound(why: str) -> Problem:
@@ -129,28 +167,24 @@ def _file_of(path: str) -> Path | None:
 
 
 def _placed(problems: Iterable[Problem], file: Path | None) -> tuple[Problem, ...]:
-    """Return the problems with file and line in front of their places, where those are known."""
+    """Return the problems with their positions, where those are known."""
     found = tuple(problems)
     if file is None or not found:
         return found
-    text = file.read_text(encoding="utf-8")
-    out = []
-    for problem in found:
-        line = line_of(text, problem.where)
-        out.append(
-            attrs.evolve(problem, where=f"{file.name}:{line}: {problem.where}") if line else problem
-        )
-    return tuple(out)
+    places = Places(file.read_text(encoding="utf-8"), str(file))
+    return tuple(places.placed(problem) for problem in found)
 
 
-def _tell(paper: Paper, result: Checked, *, grid: bool) -> None:
+def _tell(paper: Paper, result: Checked, sources: Sources, *, grid: bool) -> None:
     for problem in result.problems:
         paper.object({"event": "problem", "path": result.path, **problem.to_dict()})
-        paper.line(*_problem(problem))
+        for line in () if paper.json else draw(problem, sources, paper.width):
+            paper.exact(*line)
     if result.unread:
         paper.object({"event": "unread", "path": result.path, "text": result.unread})
-        paper.complain(result.unread)
-        return
+        if not result.problems:
+            paper.complain(result.unread)
+            return
     if grid and result.grid is not None:
         _tell_grid(paper, result)
     errors, warnings = result.count("error"), result.count("warning")
@@ -159,17 +193,11 @@ def _tell(paper: Paper, result: Checked, *, grid: bool) -> None:
         states, rows = len(result.table.states), len(result.table.transitions)
         sizes = f"{plural(states, 'state')}, {plural(rows, 'row')}, "
     verdict = f"{plural(errors, 'error')}, {plural(warnings, 'warning')}"
+    remarks = result.count("info")
+    if remarks:
+        verdict += f", {plural(remarks, 'remark')}"
     style = "bold red" if errors else "green"
     paper.line((result.path, "bold"), f": {sizes}", (verdict, style))
-
-
-def _problem(problem: Problem) -> tuple[Part, ...]:
-    head = (f"{problem.severity}[{problem.code}]", _STYLES[problem.severity])
-    rest = f"{problem.where}: {problem.what}"
-    for word, text in (("expected", problem.expected), ("got", problem.got), ("", problem.next)):
-        if text:
-            rest += f"; {word} {text}".replace(";  ", "; ")
-    return head, " ", rest
 
 
 def _tell_grid(paper: Paper, result: Checked) -> None:

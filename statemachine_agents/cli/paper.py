@@ -76,6 +76,11 @@ class Paper:
         self._err = _console(sys.stderr)
 
     @property
+    def width(self) -> int:
+        """Columns of the terminal; many in a pipe."""
+        return self._out.width
+
+    @property
     def terminal(self) -> bool:
         """Whether stdout is a terminal."""
         return self._out.is_terminal
@@ -84,6 +89,17 @@ class Paper:
         """Write one line for people; nothing with `--json`."""
         if not self.json:
             self._out.print(_text(parts), soft_wrap=True)
+
+    def exact(self, *parts: Part) -> None:
+        """Write one line for people whose blanks count; its texts must be clean already."""
+        if self.json:
+            return
+        line = Text()
+        for part in parts:
+            text, style = (part, "") if isinstance(part, str) else part
+            line.append(text, style or None)
+        line.rstrip()
+        self._out.print(line, soft_wrap=True)
 
     def note(self, *parts: Part) -> None:
         """Write one line to stderr, whoever reads stdout."""

@@ -119,7 +119,8 @@ class _Typist:
         kinds = self.kinds(expression.root, names)
         if kinds is not None and "boolean" not in kinds:
             what = f"is {_words(kinds)}, and a condition must be true or false"
-            self.say("not-boolean", where, what, advice="compare it, for instance with `==`")
+            advice = "compare it, for instance with `==`"
+            self.say("not-boolean", where, what, advice=advice, node=expression.root)
         self._nullable(where, expression.root, names)
 
     def expression(self, where: str, expression: Expression, names: Names) -> None:
@@ -156,11 +157,17 @@ class _Typist:
 
     # ------------------------------------------------------------------------------ findings
 
-    def say(self, code: str, where: str, what: str, *, advice: str = "") -> None:
+    def say(
+        self, code: str, where: str, what: str, *, advice: str = "", node: Node | None = None
+    ) -> None:
         """Say something once that cannot be meant."""
-        if (where, what) not in self.said:
-            self.said.add((where, what))
-            self.sheet.warn(code, where, what, advice=advice)
+        if (where, what) in self.said:
+            return
+        self.said.add((where, what))
+        # Conditions inside a rule are read apart, so their places are not those of the rule.
+        inside = node is not None and not where.startswith("rules[")
+        span = (node.start, node.end) if inside and node is not None else None
+        self.sheet.warn(code, where, what, advice=advice, span=span)
 
     def _member(self, where: str, path: Path, names: Names) -> None:
         """Report a member that a closed schema does not have."""
@@ -175,7 +182,7 @@ class _Typist:
                 if schema.get("additionalProperties") is False:
                     what = f"`{unparse(path)}` is always null: nothing there is named {step.name!r}"
                     advice = suggest(step.name, known)
-                    self.say("unknown-property", where, what, advice=advice)
+                    self.say("unknown-property", where, what, advice=advice, node=path)
                 return
             schema = known[step.name]
 
@@ -190,11 +197,12 @@ class _Typist:
             fits = any({kind} <= left and {kind} <= right for kind in ("number", "text"))
             if not fits:
                 what = f"`{text}` orders {_words(left)} and {_words(right)}: that always fails"
-                self.say("type-mismatch", where, what, advice="order two numbers or two texts")
+                advice = "order two numbers or two texts"
+                self.say("type-mismatch", where, what, advice=advice, node=node)
         elif not left & right:
             said = "true" if node.op == "!=" else "false"
             what = f"`{text}` is always {said}: {_words(left)} is never {_words(right)}"
-            self.say("type-mismatch", where, what)
+            self.say("type-mismatch", where, what, node=node)
         else:
             self._listed(where, node, names)
 
@@ -208,7 +216,7 @@ class _Typist:
             said = "true" if node.op == "!=" else "false"
             what = f"`{unparse(node)}` is always {said}: that value never comes"
             known = [str(value) for value in shape.values]
-            self.say("type-mismatch", where, what, advice=suggest(other.value, known))
+            self.say("type-mismatch", where, what, advice=suggest(other.value, known), node=node)
 
     def _nullable(self, where: str, root: Node, names: Names) -> None:
         """Report `!=` over what may be null, unless the condition also asks whether it is."""
@@ -229,7 +237,7 @@ class _Typist:
             if shape.known and shape.nullable and shape.kinds != {"null"}:
                 what = f"`{unparse(part)}` also holds when `{unparse(negated)}` is missing"
                 advice = f"add `exists({unparse(negated)})` if that is not meant"
-                self.say("null-negation", where, what, advice=advice)
+                self.say("null-negation", where, what, advice=advice, node=part)
 
     def assigned(self, where: str, key: str, value: Expression, names: Names) -> None:
         """Check a value against the type of the context key it is written to."""

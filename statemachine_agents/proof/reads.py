@@ -163,7 +163,7 @@ class _Reader:
         try:
             rule = parse_rule(text, sheet.define)
         except ExpressionError as error:
-            sheet.say("syntax", where, str(error))
+            sheet.say("syntax", where, str(error), span=error.facts.get("span"))
             return
         given = set(_CALL)
         for atom in rule.atoms():
@@ -204,18 +204,19 @@ class _Reader:
             if (root, name) in self.blamed:
                 continue
             before = len(self.sheet.problems)
+            span = None if where.startswith("rules[") else (path.start, path.end)
             if root not in _ANY:
-                self._unknown(where, root)
+                self._unknown(where, root, span)
             elif root not in offered:
                 what = f"`{unparse(path)}` is always null: {here} gives no {root!r}"
                 names = ", ".join(sorted(offered))
-                self.sheet.warn("always-null", where, what, expected=f"one of {names}")
+                self.sheet.warn("always-null", where, what, expected=f"one of {names}", span=span)
             elif name:
-                self._inside(where, root, name, joined)
+                self._inside(where, root, name, joined, span)
             if len(self.sheet.problems) > before:
                 self.found.append((root, name))
 
-    def _unknown(self, where: str, root: str) -> None:
+    def _unknown(self, where: str, root: str, span: tuple[int, int] | None) -> None:
         table = self.sheet.table
         if root in table.context:
             advice = f"write `context.{root}`"
@@ -223,19 +224,28 @@ class _Reader:
             advice = "a definition may use earlier ones only; move it up"
         else:
             advice = suggest(root, (*ROOTS, *table.define))
-        self.sheet.say("unknown-name", where, f"nothing is named {root!r} here", advice=advice)
+        what = f"nothing is named {root!r} here"
+        self.sheet.say("unknown-name", where, what, advice=advice, span=span)
 
-    def _inside(self, where: str, root: str, name: str, joined: Collection[str]) -> None:
+    def _inside(
+        self,
+        where: str,
+        root: str,
+        name: str,
+        joined: Collection[str],
+        span: tuple[int, int] | None,
+    ) -> None:
         table = self.sheet.table
         if root == "context" and name not in table.context:
             what, advice = f"no context key is named {name!r}", suggest(name, table.context)
-            self.sheet.say("unknown-context-key", where, what, advice=advice)
+            self.sheet.say("unknown-context-key", where, what, advice=advice, span=span)
         elif root == "visits" and name not in table.states:
             what, advice = f"no state is named {name!r}", suggest(name, table.states)
-            self.sheet.say("unknown-state", where, what, advice=advice)
+            self.sheet.say("unknown-state", where, what, advice=advice, span=span)
         elif root == "results" and joined and name not in joined:
             what = f"{name!r} is no member of the conjunction"
-            self.sheet.say("unknown-result", where, what, advice=suggest(name, sorted(joined)))
+            advice = suggest(name, sorted(joined))
+            self.sheet.say("unknown-result", where, what, advice=advice, span=span)
 
 
 def _member(path: Path) -> str:

@@ -246,6 +246,11 @@ def _length(schema: Schema) -> int | None:
 
 # ------------------------------------------------------------------------------ names of a table
 
+_CARRIED: Final = frozenset(
+    {"result", "args", "error", "results", "message", "approval", "reply"}
+)  # fmt: skip
+"""First names that are null where their event does not carry them."""
+
 _ERROR: Final[Schema] = {
     "type": "object",
     "properties": {
@@ -303,7 +308,7 @@ class Names:
                 return NULL if steps else Shape(frozenset({"text"}), known=True, loose=True)
         if path.root in self.given:
             return shape_of(self.given[path.root], steps)
-        return ANY if self.everything else NULL
+        return NULL if path.root in _CARRIED and not self.everything else ANY
 
     def _context(self, name: str, steps: tuple[Any, ...]) -> Shape:
         if not steps:

@@ -63,21 +63,36 @@ class Sheet:
         got: str = "",
         advice: str = "",
         severity: Severity = "error",
+        span: tuple[int, int] | None = None,
     ) -> None:
-        """Write down one finding; `advice` is its `next`."""
-        self.problems.append(Problem(code, where, what, expected, got, advice, severity))
+        """Write down one finding; `advice` is its `next`, `span` its place in an expression."""
+        self.problems.append(Problem(code, where, what, expected, got, advice, severity, span))
 
     def warn(
-        self, code: str, where: str, what: str, *, expected: str = "", advice: str = ""
+        self,
+        code: str,
+        where: str,
+        what: str,
+        *,
+        expected: str = "",
+        advice: str = "",
+        span: tuple[int, int] | None = None,
     ) -> None:
         """Write down a finding that does not make the table unusable."""
-        self.say(code, where, what, expected=expected, advice=advice, severity="warning")
+        self.say(code, where, what, expected=expected, advice=advice, severity="warning", span=span)
 
     def remark(
-        self, code: str, where: str, what: str, *, expected: str = "", advice: str = ""
+        self,
+        code: str,
+        where: str,
+        what: str,
+        *,
+        expected: str = "",
+        advice: str = "",
+        span: tuple[int, int] | None = None,
     ) -> None:
         """Write down something worth knowing that needs no mending."""
-        self.say(code, where, what, expected=expected, advice=advice, severity="info")
+        self.say(code, where, what, expected=expected, advice=advice, severity="info", span=span)
 
     def quietly(self, text: str) -> Expression:
         """Read an expression whose faults are reported elsewhere.
@@ -92,7 +107,7 @@ class Sheet:
         try:
             return parse(text, self.define)
         except ExpressionError as error:
-            self.say("syntax", where, str(error))
+            self.say("syntax", where, str(error), span=error.facts.get("span"))
             return None
 
     @property

@@ -21,7 +21,7 @@ from statemachine_agents.proof.sheet import sheet_of
 from statemachine_agents.table.events import Default
 from statemachine_agents.table.grid import expand
 from statemachine_agents.table.model import Table
-from statemachine_agents.table.problems import Problem
+from statemachine_agents.table.problems import Position, Problem
 from statemachine_agents.table.toolspec import ToolSpec
 
 _SECTIONS = (
@@ -62,7 +62,16 @@ def check(
     if not info:
         sheet.problems[:] = [each for each in sheet.problems if each.severity != "info"]
     order = _Order(table)
-    return tuple(sorted(dict.fromkeys(sheet.problems), key=order.of))
+    found = sorted(dict.fromkeys(sheet.problems), key=order.of)
+    return tuple(_written(table, problem) for problem in found)
+
+
+def _written(table: Table, problem: Problem) -> Problem:
+    """Return a finding with file and line, where the table was written in Python."""
+    origin = table.written(problem.where)
+    if origin is None:
+        return problem
+    return attrs.evolve(problem, position=Position(*origin))
 
 
 @attrs.frozen

@@ -32,7 +32,7 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
 _DEFAULTS: Final = {
     field.name: getattr(State("default"), field.name)
     for field in attrs.fields(State)
-    if field.name not in ("name", *VERBS)
+    if field.name not in ("name", "origin", *VERBS)
 }
 _ARRIVES: Final = {
     "message": ("user.message",),

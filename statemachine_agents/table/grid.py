@@ -187,7 +187,7 @@ def _parse_row(
 
 
 def _syntax(where: str, error: ExpressionError) -> Problem:
-    return Problem("syntax", where, str(error))
+    return Problem("syntax", where, str(error), span=error.facts.get("span"))
 
 
 def _sources(

@@ -13,8 +13,10 @@ do (`kernel`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from inspect import currentframe
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -42,6 +44,26 @@ def _optional_names(value: str | Iterable[str] | None) -> tuple[str, ...] | None
 
 def _texts(value: Mapping[str, str] | None) -> Mapping[str, str]:
     return dict(value or {})
+
+
+Origin: TypeAlias = tuple[str, int] | None
+"""File and line where somebody wrote a part of a table in Python; None for parts read from data."""
+
+
+def _written() -> Origin:
+    frame = currentframe()
+    for _ in range(2):  # this function and the generated `__init__`
+        frame = None if frame is None else frame.f_back
+    if frame is None or frame.f_globals.get("__name__", "").startswith(_OURS):
+        return None
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+_OURS: Final = ("statemachine_agents.", "attr.")
+
+
+def _origin() -> Any:
+    return attrs.field(init=False, default=attrs.Factory(_written), eq=False, repr=False)
 
 
 @attrs.frozen
@@ -91,6 +113,7 @@ class State:
     each: str | None = attrs.field(default=None, kw_only=True)
     at_once: int | None = attrs.field(default=None, kw_only=True)
     join: str | int | None = attrs.field(default=None, kw_only=True)
+    origin: Origin = _origin()  # noqa: RUF009 - makes a field, as attrs.field does
 
     @property
     def verbs(self) -> tuple[str, ...]:
@@ -126,6 +149,7 @@ class Transition:
     guard: str | None = None
     assign: Mapping[str, str] = attrs.field(factory=dict, converter=_texts)
     name: str | None = None
+    origin: Origin = _origin()  # noqa: RUF009 - makes a field, as attrs.field does
 
 
 @attrs.frozen(kw_only=True)
@@ -147,6 +171,7 @@ class Use:
     approve: str | None = None
     undo: str | None = None
     use: str | None = None
+    origin: Origin = _origin()  # noqa: RUF009 - makes a field, as attrs.field does
 
 
 @attrs.frozen
@@ -306,6 +331,20 @@ class Table:
     agents: Mapping[str, Agent] = attrs.field(factory=dict, converter=_agents)
     signals: Mapping[str, Signal] = attrs.field(factory=dict, converter=dict)
     define: Mapping[str, str] = attrs.field(factory=dict, converter=_texts)
+    origin: Origin = _origin()  # noqa: RUF009 - makes a field, as attrs.field does
+
+    def written(self, where: str) -> Origin:
+        """Return file and line of a place such as `transitions[3].guard`, if written in Python."""
+        section, *steps = re.findall(r"[^.\[\]]+", where) or [""]
+        name = steps[0] if steps else ""
+        part: Any = None
+        if section == "transitions" and name.isdecimal() and int(name) < len(self.transitions):
+            part = self.transitions[int(name)]
+        elif section == "states":
+            part = self.states.get(name)
+        elif section == "tools":
+            part = self.tools.get(name)
+        return self.origin if part is None or part.origin is None else part.origin
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JSON]) -> Table:

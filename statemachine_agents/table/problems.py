@@ -20,6 +20,27 @@ Severity: TypeAlias = Literal["error", "warning", "info"]
 
 
 @attrs.frozen
+class Position:
+    """A place in a file; lines and columns from 1, in characters.
+
+    Args:
+        file: its name as it was given.
+        line: line.
+        column: first character.
+        length: characters on that line; 0 when only the line is known.
+    """
+
+    file: str
+    line: int
+    column: int = 1
+    length: int = 0
+
+    def __str__(self) -> str:
+        column = f":{self.column}" if self.length else ""
+        return f"{self.file}:{self.line}{column}"
+
+
+@attrs.frozen
 class Problem:
     """One finding.
 
@@ -32,6 +53,8 @@ class Problem:
         next: what to do, may be empty.
         severity: an `error` makes the table unusable; a `warning` works, but probably not as meant;
             `info` is worth knowing and shown on demand.
+        span: first character and the one after the last, in the expression that stands there.
+        position: where that is in a file, if it came from one.
     """
 
     code: str
@@ -41,9 +64,12 @@ class Problem:
     got: str = ""
     next: str = ""
     severity: Severity = "error"
+    span: tuple[int, int] | None = attrs.field(default=None, eq=False)
+    position: Position | None = attrs.field(default=None, eq=False)
 
     def __str__(self) -> str:
-        parts = [f"{self.severity}[{self.code}] {self.where}: {self.what}"]
+        place = self.where if self.position is None else f"{self.position}: {self.where}"
+        parts = [f"{self.severity}[{self.code}] {place}: {self.what}"]
         if self.expected:
             parts.append(f"expected {self.expected}")
         if self.got:
@@ -54,7 +80,11 @@ class Problem:
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the finding as plain JSON."""
-        return {key: value for key, value in attrs.asdict(self).items() if value}
+        plain = attrs.asdict(self, recurse=False)
+        del plain["span"], plain["position"]
+        if self.position is not None:
+            plain |= attrs.asdict(self.position)
+        return {key: value for key, value in plain.items() if value}
 
 
 def suggest(name: object, known: Iterable[str]) -> str:

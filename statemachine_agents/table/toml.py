@@ -1,6 +1,6 @@
 """The TOML form of a table, both ways.
 
-Rules.  1. `tomllib` reads values; tree-sitter is asked for positions only when there is a problem.
+Rules.  1. `tomllib` reads values; positions (`places`) are asked for only when there is a problem.
 2. A top-level key that stands under a header (TOML accepts it silently as part of that header) is
 refused at its line.  3. Writing uses the house order: scalars, rules, transitions, then headers;
 one row a line, TOML 1.0.
@@ -18,7 +18,8 @@ import orjson
 
 from statemachine_agents.errors import TableError
 from statemachine_agents.table.model import TYPES, Table
-from statemachine_agents.table.problems import Problem, refuse
+from statemachine_agents.table.places import Places
+from statemachine_agents.table.problems import Position, Problem, refuse
 from statemachine_agents.table.reading import (
     AGENT_KEYS,
     KEY_KEYS,
@@ -43,6 +44,7 @@ _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "signals": {},
     "define": {},
 }
+_AT: Final = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -54,20 +56,19 @@ def parse_toml(text: str, *, source: str) -> Table:
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        msg = f"{source}: not TOML: {error}"
-        raise TableError(msg, source=source) from error
-    refuse(source, _under_headers(data, text, source))
+        problem = _syntax(error, text, source)
+        msg = f"{problem.position}: {problem.what}"
+        raise TableError(msg, source=source, problems=(problem,)) from error
+    places = Places(text, source)
+    swallowed = _under_headers(data)
+    refuse(source, [places.placed(problem) for problem in swallowed])
     try:
         return read_table(data)
     except TableError as error:
-        placed = tuple(
-            _placed(problem, text, source) for problem in error.facts.get("problems", ())
-        )
-        refuse(source, placed)
-        raise
+        raise _refused(error, places, source) from error
 
 
-def _under_headers(data: Mapping[str, Any], text: str, source: str) -> list[Problem]:
+def _under_headers(data: Mapping[str, Any]) -> list[Problem]:
     """Find keys that belong above the first header but were written below one."""
     found = []
     places: list[tuple[str, Any, Mapping[str, Any]]]
@@ -79,7 +80,7 @@ def _under_headers(data: Mapping[str, Any], text: str, source: str) -> list[Prob
             ]
         elif header in _HEADERS and isinstance(part, Mapping):
             found += [
-                _swallowed(f"{header}.{key}", key, header, text, source)
+                _swallowed(f"{header}.{key}", key, header)
                 for key in _TOP_ONLY
                 if key in part and not _fits(header, part[key], data)
             ]
@@ -90,7 +91,7 @@ def _under_headers(data: Mapping[str, Any], text: str, source: str) -> list[Prob
             if not isinstance(inner, Mapping):
                 continue
             found += [
-                _swallowed(f"{where}.{key}", key, where, text, source)
+                _swallowed(f"{where}.{key}", key, where)
                 for key in _TOP_ONLY
                 if key in inner
                 and key not in known
@@ -113,89 +114,40 @@ def _fits(header: str, value: Any, data: Mapping[str, Any]) -> bool:
     return isinstance(value, Mapping) and not all(_is_number(item) for item in value.values())
 
 
-def _swallowed(where: str, key: str, header: str, text: str, source: str) -> Problem:
-    line = line_of(text, where)
+def _swallowed(where: str, key: str, header: str) -> Problem:
     return Problem(
         "under-header",
-        f"{source}:{line}: {where}" if line else where,
+        where,
         f"{key!r} stands under the header [{header}], so TOML makes it part of that",
         next="move it above the first [header]",
     )
 
 
-def _placed(problem: Problem, text: str, source: str) -> Problem:
-    import attrs
-
-    line = line_of(text, problem.where)
-    return attrs.evolve(problem, where=f"{source}:{line}: {problem.where}") if line else problem
-
-
-def line_of(text: str, where: str) -> int:
-    """Return the line (from 1) of a place such as `transitions[3].target`, or 0 when unknown.
-
-    Args:
-        text: the TOML source.
-        where: dotted place with indexes, as problems write it.
-    """
-    steps: list[str | int] = [
-        int(number) if number else name
-        for name, number in re.findall(r"([^.\[\]]+)|\[(\d+)\]", where)
-    ]
-    import tree_sitter
-    import tree_sitter_toml
-
-    parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_toml.language()))
-    root = parser.parse(text.encode()).root_node
-    best = shared = 0
-    for path, line in _positions(root):
-        if path[: len(steps)] == tuple(steps):
-            return line
-        # Else the closest place around it, such as the row of a missing key.
-        if len(path) > shared and path == tuple(steps[: len(path)]):
-            best, shared = line, len(path)
-    return best
+def _refused(error: TableError, places: Places, source: str) -> TableError:
+    """Return the same error with positions."""
+    placed = tuple(places.placed(problem) for problem in error.facts.get("problems", ()))
+    try:
+        refuse(source, placed)
+    except TableError as told:
+        return told
+    return error
 
 
-def _positions(root: Any) -> list[tuple[tuple[str | int, ...], int]]:
-    """Return (path, line) of every key, table header and array item, outermost first."""
-    out: list[tuple[tuple[str | int, ...], int]] = []
-    counts: dict[tuple[str | int, ...], int] = {}
-
-    def keys(node: Any) -> tuple[str, ...]:
-        if node.type == "dotted_key":
-            return tuple(part for child in node.named_children for part in keys(child))
-        raw = node.text.decode()
-        return (raw[1:-1] if raw[:1] in "\"'" else raw,)
-
-    def value(node: Any, path: tuple[str | int, ...]) -> None:
-        if node.type == "array":
-            items = [child for child in node.named_children if child.type != "comment"]
-            for index, child in enumerate(items):
-                out.append(((*path, index), child.start_point[0] + 1))
-                value(child, (*path, index))
-        elif node.type == "inline_table":
-            for child in node.named_children:
-                pair(child, path)
-
-    def pair(node: Any, path: tuple[str | int, ...]) -> None:
-        if node.type == "pair" and node.named_children:
-            full = (*path, *keys(node.named_children[0]))
-            out.append((full, node.start_point[0] + 1))
-            value(node.named_children[-1], full)
-
-    for node in root.named_children:
-        if node.type == "pair":
-            pair(node, ())
-        elif node.type in ("table", "table_array_element") and node.named_children:
-            path: tuple[str | int, ...] = keys(node.named_children[0])
-            if node.type == "table_array_element":
-                index = counts.get(path, 0)
-                counts[path] = index + 1
-                path = (*path, index)
-            out.append((path, node.start_point[0] + 1))
-            for child in node.named_children[1:]:
-                pair(child, path)
-    return out
+def _syntax(error: Exception, text: str, source: str) -> Problem:
+    """Return what is wrong with a text that is not TOML, at its place."""
+    said = str(error)
+    found = _AT.search(said)
+    lines = text.split("\n")
+    if found:
+        line, column = int(found[1]), int(found[2])
+    else:  # at the end of the document, or nested too deep
+        line = len(lines)
+        while line > 1 and not lines[line - 1].strip():
+            line -= 1
+        column = len(lines[line - 1]) + 1
+    what = _AT.sub("", said).strip() or type(error).__name__
+    position = Position(source, line, max(1, column), 1)
+    return Problem("not-toml", "", f"not TOML: {what}", position=position)
 
 
 def write_toml(data: Mapping[str, JSON]) -> str:

@@ -1,5 +1,9 @@
 """`sma check`: every problem at once, every cell on demand."""
 
+import json
+
+import pytest
+
 from tests.cli.terminal import ONE_TOOL, RAISES, folder
 
 WRONG = """
@@ -27,12 +31,14 @@ def test_a_sound_workflow_exits_0(sma):
 
 def test_every_problem_is_listed_with_its_line(sma, home):
     """Errors and warnings of table and tools together, exit 1, and what to do."""
-    place = folder(home, "wrong", WRONG)
-    said = sma("check", place)
+    folder(home, "wrong", WRONG)
+    said = sma("check", "wrong")
     assert said.code == 1
     for words in (
-        "table.toml:5: transitions[0].target: no state is named 'don'; did you mean 'done'?",
-        "error[syntax] table.toml:6: transitions[1].guard",
+        "error[unknown-state]: no state is named 'don'",
+        "--> wrong/table.toml:5:53 (transitions[0].target)",
+        "^^^^^ did you mean 'done'?",
+        "--> wrong/table.toml:6:88 (transitions[1].guard)",
         "did you mean 'working'?",
         "the table uses the tool 'work', but no function of that name was given",
         "lonely",
@@ -49,6 +55,9 @@ def test_json_gives_an_object_per_problem_and_counts_last(sma, home):
     assert said.last["errors"] == len(errors) > 2
     assert said.last["paths"] == 2
     assert {"code", "where", "what"} <= set(problems[0])
+    wrong = next(each for each in problems if each["code"] == "unknown-state")
+    assert (wrong["line"], wrong["column"], wrong["length"]) == (5, 53, 5)
+    assert wrong["file"].endswith("table.toml")
 
 
 def test_warnings_alone_exit_0(sma, home):
@@ -66,7 +75,7 @@ def test_what_cannot_be_read_exits_2(sma, home):
     for path, words in (("nope", "no workflow is named 'nope'"), ("bad.toml", "not TOML")):
         said = sma("check", path, "refund")
         assert said.code == 2
-        assert words in said.err
+        assert words in said.all
         assert "refund: 8 states" in said.out
     assert sma("check").code == 2
 
@@ -101,3 +110,132 @@ def test_the_grid_shows_every_cell_and_its_default(sma):
     assert {(each["state"], each["event"]) for each in found} == set(cells)
     falls = {(each["state"], each["event"]) for each in found if each["default"] is not None}
     assert falls == {place for place, does in cells.items() if "default: " in does}
+
+
+def test_a_text_that_is_no_toml_is_shown_where_it_breaks(sma, home):
+    """Line, column and caret; exit 2, because nothing could be read."""
+    (home / "bad.toml").write_text('name = "t"\nstates = { a = }\n')
+    said = sma("check", "bad.toml")
+    assert said.code == 2
+    assert "--> bad.toml:2:16" in said.out
+    assert "2 | states = { a = }" in said.out
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        '"result.ok and eligble"',
+        "'result.k == \"é\" and eligble'",
+        '"result.k == \\"\\u00e9\\" and eligble"',
+        '"""result.ok and eligble"""',
+        '"eligble"',
+    ],
+)
+def test_carets_stand_under_the_name_inside_an_expression(sma, home, guard):
+    """Escapes, quotes of every kind and letters beyond ASCII before it are counted right."""
+    row = '  { source = "working", event = "work.ok", target = "done", guard = '
+    text = WRONG.replace("[states]", "[states]\n").replace(
+        "]\n[states]", f"{row}{guard} }},\n]\n[states]", 1
+    )
+    (home / "t.toml").write_text(text, encoding="utf-8")
+    objects = sma("check", "t.toml", "--json").objects
+    (found,) = [each for each in objects if each.get("what") == "nothing is named 'eligble' here"]
+    line = text.splitlines()[found["line"] - 1]
+    assert line[found["column"] - 1 :].startswith("eligble")
+    assert found["length"] == 7
+    drawn = sma("check", "t.toml").out.splitlines()
+    shown = next(index for index, each in enumerate(drawn) if f":{found['column']} (" in each)
+    text_at, carets_at = drawn[shown + 2], drawn[shown + 3]
+    assert text_at[carets_at.index("^") :].startswith("eligble")
+
+
+def test_tabs_and_wide_letters_do_not_move_the_carets(sma, home):
+    """A tab is shown as four blanks, a wide letter takes two columns."""
+    from rich.cells import cell_len
+
+    row = (
+        '\t{ source = "working", event = "work.ok", target = "done", '
+        "guard = \"result.k == '漢字' and nix\" },"
+    )
+    (home / "t.toml").write_text(
+        WRONG.replace("]\n[states]", f"{row}\n]\n[states]"), encoding="utf-8"
+    )
+    drawn = sma("check", "t.toml").out.splitlines()
+    index = next(i for i, each in enumerate(drawn) if " ^^^ known here" in each)
+    before, line = drawn[index].split("^")[0], drawn[index - 1]
+    assert cell_len(line[: line.index("nix")]) == len(before)
+
+
+def test_what_a_file_says_cannot_command_the_terminal(sma, home):
+    """Control characters in a line are shown, not obeyed."""
+    (home / "t.toml").write_text(WRONG.replace("# ", "").replace('"don" }', '"don\\u001b[31m" }'))
+    said = sma("check", "t.toml")
+    assert "\x1b" not in said.all
+
+
+def test_a_table_written_in_python_names_its_own_lines(sma, home, monkeypatch):
+    """`module:attribute` shows the file and line of the row, the state or the table."""
+    monkeypatch.syspath_prepend(str(home))
+    (home / "mytable.py").write_text(
+        "from statemachine_agents import State, Table, Transition\n"
+        "table = Table(\n"
+        "    name='t',\n"
+        "    initial='a',\n"
+        "    states=[\n"
+        "        State('a', ask='x', tools=['f']),\n"
+        "        State('z', final='success'),\n"
+        "    ],\n"
+        "    transitions=[\n"
+        "        Transition('a', 'f.ok', 'zz'),\n"
+        "        Transition('a', 'model.done', 'z', guard='nix'),\n"
+        "    ],\n"
+        ")\n"
+    )
+    said = sma("check", "mytable:table")
+    assert said.code == 1
+    assert "mytable.py:10 (transitions[0].target)" in said.out
+    assert "mytable.py:11 (transitions[1].guard)" in said.out
+    assert "10 |         Transition('a', 'f.ok', 'zz')," in said.out
+
+
+def test_github_annotations_are_escaped(sma, home):
+    """One command a finding, on one line, with file, line and columns."""
+    (home / "t.toml").write_text(WRONG)
+    said = sma("check", "t.toml", "--format", "github")
+    assert said.code == 1
+    first = said.out.splitlines()[0]
+    assert first.startswith("::error file=t.toml,line=5,col=53,endColumn=58,title=unknown-state::")
+    assert all(line.startswith(("::error ", "::warning ")) for line in said.out.splitlines())
+
+
+def test_sarif_says_the_same(sma, home):
+    """A valid log: version, rules, results with their regions."""
+    (home / "t.toml").write_text(WRONG)
+    said = sma("check", "t.toml", "--format", "sarif")
+    assert said.code == 1
+    log = json.loads(said.out)
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert len({rule["id"] for rule in rules}) == len(rules)
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["message"]["text"]
+        assert result["level"] in ("error", "warning", "note")
+    region = run["results"][0]["locations"][0]["physicalLocation"]["region"]
+    assert region == {"startLine": 5, "startColumn": 53, "endColumn": 58}
+
+
+def test_json_is_a_format_too(sma, home):
+    """`--format json` is `--json`."""
+    (home / "t.toml").write_text(WRONG)
+    assert sma("check", "t.toml", "--format", "json").out == sma("check", "t.toml", "--json").out
+
+
+def test_remarks_are_shown_with_all(sma):
+    """What is worth knowing needs no mending: it is counted and shown on demand only."""
+    assert "remark" not in sma("check", "refund").out
+    said = sma("check", "refund", "--all")
+    assert said.code == 0
+    assert "info[guard-gap]" in said.out
+    assert "0 errors, 0 warnings, 3 remarks" in said.out
