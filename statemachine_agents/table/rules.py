@@ -93,6 +93,7 @@ class Rule:
         init=False, eq=False, repr=False
     )
     _expected: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+    _fixed: Mapping[str, tuple[Role, ...]] = attrs.field(init=False, eq=False, repr=False)
 
     @automaton.default
     def _form(self) -> Form:
@@ -124,6 +125,16 @@ class Rule:
             if side_role == role and not atom.intent
         )  # fmt: skip
 
+    @_fixed.default
+    def _unconditional(self) -> dict[str, tuple[Role, ...]]:
+        """Roles of the facts that no `where` speaks of: they are the same every time."""
+        plain = {
+            name: self.complete(name, tuple(dict.fromkeys(role for role, _ in pairs)))
+            for name, pairs in self._atoms.items()
+            if all(atom.where is None for _, atom in pairs)
+        }
+        return {**plain, TURN: ("turn",)}
+
     def atoms(self) -> tuple[Atom, ...]:
         """Every atom the rule names."""
         return tuple(atom for side in self.sides for atom in side)
@@ -154,8 +165,9 @@ class Rule:
             name: a tool (its intent), an event, or `TURN`.
             scope: what `where` may read.
         """
-        if name == TURN:
-            return ("turn",)
+        fixed = self._fixed.get(name)
+        if fixed is not None:
+            return fixed
         found = [role for role, atom in self._atoms.get(name, ()) if atom.fits(scope)]
         return self.complete(name, tuple(dict.fromkeys(found)))
 

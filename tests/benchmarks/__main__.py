@@ -16,6 +16,8 @@ import time
 from statemachine_agents.journal.conform import audit, rules_of
 from statemachine_agents.journal.fold import fold
 from statemachine_agents.journal.replay import replay
+from statemachine_agents.proof.structure import check
+from tests.benchmarks import proofs as on_proofs
 from tests.benchmarks import subjects as on
 
 SHORT = "--short" in sys.argv
@@ -153,6 +155,27 @@ def growth():
     row("replay, records", f"{len(records) / steps / again:,.0f} records/s")
 
 
+def proofs():
+    for states, goal in ((100, 0.050), (1000, 0.5)):
+        if SHORT and states > 100:
+            continue
+        table = on_proofs.chain(states)
+        took = best(lambda t=table: check(t, on_proofs.SPECS), 1, 3)
+        what = f"check of {states} states x {len(table.rules)} rules"
+        row(what, f"{took * 1e3:.0f} ms", f"<= {goal * 1e3:.0f} ms", met=took <= goal)
+    rules, states, scope = on_proofs.gate()
+    judged = best(lambda: [rules.forbids(states, "pay", scope) for _ in range(2000)], 2000, 3)
+    row("gate with 20 rules on one call", us(judged), "<= 20 us", met=judged <= 20e-6)
+    command = [sys.executable, "-m", "statemachine_agents", "check", "refund"]
+    checked = best(lambda: subprocess.run(command, check=True, capture_output=True), 1, 5)
+    row(
+        "sma check refund, whole process",
+        f"{checked * 1e3:.0f} ms",
+        "<= 400 ms",
+        met=checked <= 0.4,
+    )
+
+
 def starts():
     def clean(code):
         return best(lambda: subprocess.run([sys.executable, "-c", code], check=True), 1, 5)
@@ -182,6 +205,7 @@ def main():
     turns()
     growth()
     conforming()
+    proofs()
     starts()
     if "--json" in sys.argv:
         print(json.dumps(ROWS))
