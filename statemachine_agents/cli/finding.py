@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -19,11 +19,14 @@ from statemachine_agents.errors import TableError, UsageError, ValueRefused
 from statemachine_agents.kernel.workflow import Workflow, used_tools
 from statemachine_agents.load import bundled, load_workflow
 from statemachine_agents.models.capabilities import DEFAULT_MODEL
-from statemachine_agents.stores.sqlite import SQLiteStore
 from statemachine_agents.table.definition import Definition
 from statemachine_agents.table.model import Limits, Table
 from statemachine_agents.turn.ports import Model, RunRow
 from statemachine_agents.values import JSON, parse
+
+if TYPE_CHECKING:
+    # Only the commands that open a store pay for loading it.
+    from statemachine_agents.stores.sqlite import SQLiteStore
 
 _MANY: Final = 1_000_000
 """More runs than a person compares by the beginnings of their ids."""
@@ -40,6 +43,8 @@ def existing_store(path: Path) -> SQLiteStore:
     Raises:
         UsageError: there is no such file; opening it would make one.
     """
+    from statemachine_agents.stores.sqlite import SQLiteStore
+
     if not path.exists():
         raise UsageError(
             f"{path}: there is no store; `sma run` makes one, --store names another",
