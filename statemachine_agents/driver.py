@@ -212,9 +212,22 @@ class Driver:
             return await self._runs.quiet(run_id)
 
     async def resume(
-        self, run_id: str, *, by: str = "", reason: str = "resumed", wait: bool = True
+        self,
+        run_id: str,
+        *,
+        by: str = "",
+        reason: str = "resumed",
+        lift: bool = False,
+        wait: bool = True,
     ) -> Outcome:
         """Take a run up again: after a crash, after a failed model, or to see where it stands.
+
+        Args:
+            run_id: the run.
+            by: who says so.
+            reason: why, for the journal.
+            lift: end a quarantine: what made the run fail again and again has been mended.
+            wait: whether to wait until the run ends or parks again.
 
         Raises:
             UnknownRun: no such run.
@@ -224,8 +237,10 @@ class Driver:
         s = run.standing
         if s.ended is not None and not s.replies:
             return run.outcome
-        if s.stalled and s.parked is not None:
-            body = self._cleaned("resume", {"by": by, "reason": reason})
+        lifted = lift and bool(s.quarantined)
+        if lifted or (s.stalled and s.parked is not None):
+            said = {"by": by, "reason": reason, **({"lift": True} if lifted else {})}
+            body = self._cleaned("resume", said)
             await self._runs.signal(run_id, f"resume:{s.seq}", "resume", body, self.clock.now())
         self._runs.ring(run_id)
         return await self.result(run_id) if wait else run.outcome

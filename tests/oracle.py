@@ -163,8 +163,8 @@ def _tries(
     named = row.source == state.name
     if not named and row.source != "*" and state.name not in table.groups.get(row.source, ()):
         return []
-    # A late result is met by notes that name the state; whatever else meets only what can happen.
-    if event not in can and not (late and named and row.target is None):
+    # A late result is met by every note; whatever else meets only what can happen.
+    if event not in can and not (late and row.target is None):
         return []
     found = []
     for text in row.event:

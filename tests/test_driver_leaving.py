@@ -388,6 +388,11 @@ def test_a_run_that_kills_its_worker_is_quarantined(kind, tmp_path):
                 assert (await store.row(bad[0])).seq == seq
                 assert (await driver.start({"at": 0})).value == 3
                 await replayed(driver, bad[0])
+                # An operator has mended what was wrong: the run goes on where it stood.
+                outcome = await driver.resume(bad[0], by="op", reason="mended", lift=True)
+                assert (outcome.status, outcome.value) == ("succeeded", 3)
+                assert (await store.row(bad[0])).phase == "ended"
+                await replayed(driver, bad[0])
 
     go(body)
 

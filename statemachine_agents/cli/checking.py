@@ -217,7 +217,7 @@ def _plain(cell: Cell) -> dict[str, JSON]:
         "event": cell.event,
         "notes": [entry.row.index for entry in cell.notes],
         "rows": [entry.row.index for entry in cell.moves],
-        "default": cell.default if _can_fall(cell) else None,
+        "default": cell.default if _can_fall(cell) and not cell.late else None,
     }
 
 
@@ -230,6 +230,8 @@ def _meaning(cell: Cell) -> Part:
     for entry in cell.moves:
         guard = f" [{entry.row.transition.guard}]" if entry.row.guard is not None else ""
         parts.append(f"{entry.row.label}{guard} -> {entry.row.transition.target}")
+    if cell.late:
+        return (f"{'; '.join(parts)}, should it come late", "dim")
     if not _can_fall(cell):
         return clean("; ".join(parts))
     parts.append(f"default: {cell.default}")

@@ -56,11 +56,25 @@ def run(
     return session.start(bound, speak)
 
 
-def resume(run: o.RunId, /, *, by: o.By = None, means: o.Further = o.GO_ON) -> int:
+def resume(
+    run: o.RunId,
+    /,
+    *,
+    by: o.By = None,
+    lift: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="End a quarantine: what made the run fail again and again has been mended.",
+        ),
+    ] = False,
+    means: o.Further = o.GO_ON,
+) -> int:
     """Go on with a run: after a crash, a Ctrl-C, a model that could not be asked, or a timer."""
 
     async def speak(driver: Driver, run_id: str) -> None:
-        await driver.resume(run_id, by=somebody(by), wait=False)
+        await driver.resume(run_id, by=somebody(by), lift=lift, wait=False)
 
     return _session(means, means.workflow).go_on(run, speak, follow=False)
 

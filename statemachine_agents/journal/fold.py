@@ -34,6 +34,7 @@ from statemachine_agents.journal.replies import calls_of, meaning_of, text_of, w
 from statemachine_agents.journal.standing import Arrival, Batch, Child, OpenCall, Standing
 from statemachine_agents.kernel.step import STARTED
 from statemachine_agents.kernel.workflow import Workflow
+from statemachine_agents.table.model import State
 from statemachine_agents.table.rules import TURN
 from statemachine_agents.values import JSON, dumps
 
@@ -126,9 +127,12 @@ def _run_parked(s: Standing, body: Mapping[str, Any]) -> None:
     s.parked = dict(body)
 
 
-def _run_resumed(s: Standing, _body: Mapping[str, Any]) -> None:
+def _run_resumed(s: Standing, body: Mapping[str, Any]) -> None:
     s.parked = None
     s.stalled = ""
+    if body.get("lift"):  # an operator has looked at what went wrong
+        s.quarantined = ""
+        s.snapshot = attrs.evolve(s.snap(), status="running")
 
 
 def _run_migrated(s: Standing, _body: Mapping[str, Any]) -> None:
@@ -335,7 +339,26 @@ def _child_ended(s: Standing, body: Mapping[str, Any]) -> None:
         error = {"kind": body["outcome"], "text": str(body.get("reason", "")), "attempts": 1}
         scope, fact = {"error": error, "args": child.input}, error
         name = f"{child.workflow}.failure"
-    s.arrivals.append(Arrival(name, scope, fact, None, child.visit))
+    arrival = Arrival(name, scope, fact, None, child.visit)
+    state = s.workflow.state(s.snap().state)
+    if body["outcome"] != "success" or not _ordered(s, child, state):
+        s.arrivals.append(arrival)  # a failure is told at once
+        return
+    s.ahead[child.index] = arrival
+    for other in sorted(
+        (each for each in s.children.values() if each.visit == child.visit),
+        key=lambda each: each.index,
+    ):
+        if not other.ended:
+            break
+        if other.index in s.ahead:
+            s.arrivals.append(s.ahead.pop(other.index))
+
+
+def _ordered(s: Standing, child: Child, state: State) -> bool:
+    """Whether results arrive in the order of the items: all of an `each` are waited for."""
+    here = child.visit == s.snap().visit
+    return here and state.each is not None and state.join in (None, "all")
 
 
 def _reply_queued(s: Standing, body: Mapping[str, Any]) -> None:

@@ -63,6 +63,9 @@ def stepped(s: Standing, body: Mapping[str, Any], after: Snapshot | None) -> Non
 def _arrived_in(s: Standing, now: Snapshot) -> None:
     """A new visit: what belonged to the old one is void."""
     s.path.append(now.state)
+    # Results that waited for the ones before them belong to the visit that was left: they are late.
+    s.arrivals.extend(s.ahead[index] for index in sorted(s.ahead))
+    s.ahead = {}
     s.news = True
     s.seen = set()
     s.begun = 0

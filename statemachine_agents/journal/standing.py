@@ -130,6 +130,7 @@ class Standing:
         begun: engine's own calls begun in this visit; `answered` a person's answers in it.
         replies: queued and not delivered yet; `speech` waits to be queued.
         news: whether anything was new since the last request; `seen` what is not, in this visit.
+        children: child runs by id; `ahead` results of an `each` that wait for those before them.
         completed: calls that can be undone; `undone` those that were, `undo_tried` in this visit.
         fresh: agents whose next request opens a new epoch.
     """
@@ -187,6 +188,7 @@ class Standing:
     undo_visit: int = attrs.field(init=False, default=0)
     children: dict[str, Child] = attrs.field(init=False, factory=dict)
     child_count: int = attrs.field(init=False, default=0)
+    ahead: dict[int, Arrival] = attrs.field(init=False, factory=dict)
     usage: dict[str, int] = attrs.field(init=False, factory=dict)
     reason: str = attrs.field(init=False, default="")
     ended: dict[str, JSON] | None = attrs.field(init=False, default=None)

@@ -1,8 +1,8 @@
 """The grid: wildcards, groups and patterns expanded once into cells, state x event -> rows.
 
 Rules.  1. Table order decides, always.  2. An event that a state cannot meet is a problem under an
-explicit source and skipped under `*` or a group.  3. Everything that asks "which rows?" reads the
-grid: the machine, the pictures, all proofs.
+explicit source and skipped under `*` or a group; a result that comes late meets every note.
+3. Everything that asks "which rows?" reads the grid: the machine, the pictures, all proofs.
 Not here: what a row does (`kernel.step`), whether cells overlap or lack rows (`proof`).
 """
 
@@ -62,13 +62,17 @@ class Entry:
 
 @attrs.frozen(eq=False)
 class Cell:
-    """One state x event: notes and moves in table order, and what happens without a move."""
+    """One state x event: notes and moves in table order, and what happens without a move.
+
+    `late` says that the event comes here only as the late result of a call begun elsewhere.
+    """
 
     state: str
     event: str
     notes: tuple[Entry, ...]
     moves: tuple[Entry, ...]
     default: events.Default
+    late: bool = False
 
     @property
     def live(self) -> tuple[Entry, ...]:
@@ -147,7 +151,7 @@ def expand(table: Table, specs: Mapping[str, ToolSpec] | None = None) -> tuple[G
     by_source = _sources(table, rows, problems)
     met: dict[int, set[str]] = {}
     meets = alphabets(table, specs)
-    late = _tool_events(table)
+    late = _late_events(table)
     cells = {
         name: _cells(state, by_source[name], meets[name], late, met)
         for name, state in table.states.items()
@@ -190,21 +194,19 @@ def _syntax(where: str, error: ExpressionError) -> Problem:
     return Problem("syntax", where, str(error), span=error.facts.get("span"))
 
 
-def _sources(
-    table: Table, rows: list[Row], problems: list[Problem]
-) -> dict[str, list[tuple[Row, bool]]]:
-    """Return state -> [(row, explicit)] in table order."""
-    out: dict[str, list[tuple[Row, bool]]] = {name: [] for name in table.states}
+def _sources(table: Table, rows: list[Row], problems: list[Problem]) -> dict[str, list[Row]]:
+    """Return state -> the rows that have it as a source, in table order."""
+    out: dict[str, list[Row]] = {name: [] for name in table.states}
     live = [name for name, state in table.states.items() if state.verb != "final"]
     for row in rows:
         source = row.transition.source
         where = f"transitions[{row.index}].source"
         if source == "*":
-            members, explicit = live, False
+            members = live
         elif source in table.states:
-            members, explicit = [source], True
+            members = [source]
         elif source in table.groups:
-            members, explicit = [name for name in table.groups[source] if name in out], False
+            members = [name for name in table.groups[source] if name in out]
         else:
             known = (*table.states, *table.groups)
             problems.append(
@@ -217,13 +219,13 @@ def _sources(
             )
             continue
         for name in members:
-            out[name].append((row, explicit))
+            out[name].append(row)
     return out
 
 
 def _cells(
     state: State,
-    rows: list[tuple[Row, bool]],
+    rows: list[Row],
     meets: Mapping[str, bool],
     late: Mapping[str, bool],
     met: dict[int, set[str]],
@@ -231,9 +233,9 @@ def _cells(
     """Return the cells of one state; `meets` and `late` map events to whether they are engine's."""
     notes: dict[str, list[Entry]] = {}
     moves: dict[str, list[Entry]] = {}
-    for row, explicit in rows:
+    for row in rows:
         # Notes may also name results that arrive late, after the state that called has been left.
-        later = late if row.note and explicit and state.verb != "final" else {}
+        later = late if row.note and state.verb != "final" else {}
         kind = notes if row.note else moves
         for pattern in row.patterns:
             needs = pattern.members if pattern.conjunction else ()
@@ -266,6 +268,7 @@ def _cells(
             "stays"
             if "settled" in moves and event.endswith(collected) and event != "guard.error"
             else default_of(state, event),
+            event not in meets,
         )
         for event in (*meets, *(event for event in notes if event not in meets))
     }
@@ -281,9 +284,16 @@ def alphabets(
     }
 
 
-def _tool_events(table: Table) -> dict[str, bool]:
-    names = {tool: None for state in table.states.values() for tool in table.tools_in(state)}
-    return {f"{tool}.{outcome}": False for tool in names for outcome in events.TOOL_OUTCOMES}
+def _late_events(table: Table) -> dict[str, bool]:
+    """Return what may arrive after the state that began it has been left: none is the engine's."""
+    out: dict[str, bool] = {}
+    for state in table.states.values():
+        for names, outcomes in (
+            (table.tools_in(state), events.TOOL_OUTCOMES),
+            (state.run or (), events.CHILD_OUTCOMES),
+        ):
+            out |= {f"{name}.{outcome}": False for name in names for outcome in outcomes}
+    return out
 
 
 def _unmet(

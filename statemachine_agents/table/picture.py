@@ -265,7 +265,7 @@ def _notes(grid: Grid, name: str) -> list[Row]:
     found = {
         entry.row.index: entry.row
         for cell in grid.cells.get(name, {}).values()
-        for entry in cell.notes
+        for entry in (() if cell.late else cell.notes)
     }
     return [found[index] for index in sorted(found)]
 

@@ -67,6 +67,7 @@ def play(
     tools: Mapping[str, Any] | None = None,
     messages: Sequence[str | Mapping[str, JSON]] = (),
     approve: Sequence[bool] = (),
+    timers: int = 0,
     strict: bool = True,
 ) -> Played:
     """Run a workflow to its end, or to where nobody is left to speak.
@@ -79,7 +80,8 @@ def play(
             a list of these, one per call; the last one stays. None uses the workflow's functions.
         messages: customer messages, each sent when the run waits for one.
         approve: answers to approvals, in order.
-        strict: fail when script steps, messages or approvals are left over.
+        timers: how many timers run out: when nobody else speaks, time moves on to the next one.
+        strict: fail when script steps, messages, approvals or timers are left over.
 
     Returns:
         The played run.
@@ -91,7 +93,16 @@ def play(
         >>> play(refund, {"order_id": "A1"}, script=[use("fetch_order")])  # doctest: +SKIP
     """
     return asyncio.run(
-        _play(workflow, inputs or {}, list(script), tools, list(messages), list(approve), strict)
+        _play(
+            workflow,
+            inputs or {},
+            list(script),
+            tools,
+            list(messages),
+            list(approve),
+            timers,
+            strict=strict,
+        )
     )
 
 
@@ -102,13 +113,16 @@ async def _play(
     tools: Mapping[str, Any] | None,
     messages: list[Any],
     approve: list[bool],
+    timers: int,
+    *,
     strict: bool,
 ) -> Played:
     calls: list[tuple[str, Mapping[str, JSON]]] = []
     stage = workflow if tools is None else _doubled(workflow, tools, calls)
     model = ScriptedModel(script, strict=False)
     store = MemoryStore()
-    driver = Driver(stage, model=model, store=store, clock=SteppingClock(), entropy=SeededEntropy())
+    clock = SteppingClock()
+    driver = Driver(stage, model=model, store=store, clock=clock, entropy=SeededEntropy())
     async with driver:
         run_id = await driver.start(inputs, wait=False)
         outcome = await driver.result(run_id)
@@ -120,10 +134,14 @@ async def _play(
                 outcome = await driver.send(run_id, text, attributes=extra)
             elif "approval" in outcome.waiting and approve:
                 outcome = await driver.approve(run_id, granted=approve.pop(0), by="test")
+            elif timers and (due := (await store.row(run_id)).wake_at) is not None:
+                timers -= 1
+                clock.at = max(clock.at, due)
+                outcome = await driver.resume(run_id)
             else:
                 break
         records = await driver.records(run_id)
-    left = [*model.unused, *messages, *approve]
+    left = [*model.unused, *messages, *approve, *["a timer"] * timers]
     if strict and left:
         msg = f"the run ended in {outcome.state!r} ({outcome.status}) and left over: {left!r}"
         raise AssertionError(msg)

@@ -78,7 +78,9 @@ def inbound(s: Standing, signal: Signal) -> Draft | str:
             case "cancel":
                 return Draft("cancel_asked", _said(body, "by", "reason"))
             case "resume":
-                return Draft("run_resumed", _said(body, "by", "reason"))
+                said = _said(body, "by", "reason")
+                lifted = bool(body.get("lift")) and bool(s.quarantined)
+                return Draft("run_resumed", {**said, "lift": True} if lifted else said)
             case "timer":
                 return _timer(s)
             case "child":

@@ -7,9 +7,11 @@ import pytest
 
 from statemachine_agents.errors import JournalDamaged
 from statemachine_agents.journal.fold import APPLY, fold
+from statemachine_agents.journal.journal import Journal
 from statemachine_agents.journal.records import GENESIS, KINDS, Draft, Head, seal
 from statemachine_agents.system import SeededEntropy
 from statemachine_agents.table.model import Key, Limits, State, Transition
+from statemachine_agents.turn.run import Run
 from tests.audit import resealed, same
 from tests.driving import Hand, small, use
 from tests.journal.test_journal import refunded
@@ -160,6 +162,11 @@ def test_administrative_records_can_be_folded():
     assert hand.waits == ("operator",)
     live = hand.run.standing
     same(fold(hand.workflow, "r-1", hand.records), live)
+    assert hand.signal("resume", by="op") == ""
+    assert hand.outcome.status == "quarantined"  # looking again lifts nothing
+    hand.signal("resume", by="op", lift=True)
+    assert hand.outcome.status != "quarantined"
+    same(fold(hand.workflow, "r-1", hand.records), hand.run.standing)
 
 
 def test_working_time_counts_while_the_run_works_and_not_while_it_is_parked():
@@ -219,3 +226,42 @@ def test_stretch_values_are_cleared_by_outside_input_only():
     hand.reply(text="hm")
     assert hand.context == {"temp": [], "kept": 0}
     hand.audit()
+
+
+def test_a_fork_goes_on_from_its_parents_prefix():
+    """A run folded from a parent's records and a `run_forked` of its own goes its own way."""
+    workflow = small(
+        Transition("here", "look.ok", "there", assign={"n": "result.n"}),
+        Transition("there", "look.ok", "done", guard="context.n > 3"),
+        Transition("there", "look.ok", "failed"),
+        states=[State("here", ask="x", tools=["look"]), State("there", ask="y", tools=["look"])],
+        context={"n": Key(type="integer", default=0)},
+    )
+    parent = Hand(workflow)
+    parent.reply(use("look"))
+    parent.returns({"n": 1})
+    prefix = list(parent.records)
+    parent.reply(use("look"))
+    parent.returns({})
+    assert parent.outcome.status == "failed"
+    forked = seal(
+        [Draft("run_forked", {"parent": "r-1", "seq": prefix[-1].seq, "set": {"n": 9}})],
+        run="r-2",
+        definition=prefix[0].definition,
+        fence=1,
+        head=Head(prefix[-1].seq, prefix[-1].hash),
+        at=parent.now(),
+        entropy=SeededEntropy(3),
+    )
+    fork = Hand(workflow)
+    fork.records = [*prefix, *forked]
+    fork.run = Run.load(workflow, "r-2", fork.records, fork.settings)
+    fork.clock = parent.clock
+    assert fork.run.standing.run == "r-2"
+    assert fork.context["n"] == 9
+    fork.run.go_on(fork.now())
+    fork.reply(use("look"))
+    fork.returns({})
+    assert fork.outcome.status == "succeeded"
+    assert Journal(workflow.definition.data, fork.records).replay().same
+    assert parent.outcome.status == "failed"

@@ -8,6 +8,7 @@ from statemachine_agents.models.scripted import say, use
 from statemachine_agents.table.model import State, Table, Transition, Use
 from statemachine_agents.testing.play import play
 from statemachine_agents.tools.decorator import tool
+from tests.driving import small
 
 
 @tool(effect="read")
@@ -100,3 +101,17 @@ def test_unknown_doubles_are_refused(looker):
     """A double for a tool the workflow does not use is a typing mistake."""
     with pytest.raises(UsageError, match="lok"):
         play(looker, {"id": "7"}, tools={"lok": 1})
+
+
+def test_time_moves_on_when_nobody_speaks():
+    """A timer of a waiting state runs out; one that never comes is left over."""
+    workflow = small(
+        Transition("waiting", "user.message", "done"),
+        Transition("waiting", "timer.fired", "failed"),
+        states=[State("waiting", wait=["message", "timer"], after="2d")],
+    )
+    assert play(workflow, timers=1).path == ("waiting", "failed")
+    assert play(workflow, messages=["hello"]).path == ("waiting", "done")
+    assert play(workflow).outcome.status == "waiting"
+    with pytest.raises(AssertionError, match="a timer"):
+        play(workflow, timers=2)

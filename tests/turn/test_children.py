@@ -52,7 +52,7 @@ def test_one_child_per_item_at_most_so_many_at_once():
     hand.give(fx.ChildEnded("r-1-c1", "success", "one"))
     hand.give(fx.ChildEnded("r-1-c3", "success", "three"))
     assert hand.outcome.ok
-    assert hand.context["log"] == ["two", "one", "three"]
+    assert hand.context["log"] == ["one", "two", "three"]
     assert [body["index"] for body in hand.bodies("child_started")] == [0, 1, 2]
     hand.audit()
 
