@@ -158,7 +158,12 @@ def _known(sheet: Sheet, code: str, where: str, kind: str, name: str, names: Any
     """Report a name that is not among `names`; return whether it is."""
     if name in names:
         return True
-    sheet.say(code, where, f"no {kind} is named {name!r}", advice=suggest(name, names))
+    sheet.say(
+        code,
+        where,
+        f"no {kind} is named {name!r}",
+        advice=suggest(name, names, told=len(sheet.problems)),
+    )
     return False
 
 

@@ -75,7 +75,7 @@ def _offered(sheet: Sheet, aliased: set[str]) -> None:
             sheet.say("signal-in-do", offer.where, what, advice="use an `ask` state, or a tool")
         elif specs is not None and offer.tool not in known:
             what = f"no tool or signal is named {offer.tool!r}"
-            advice = suggest(offer.tool, sheet.known_tools)
+            advice = suggest(offer.tool, sheet.known_tools, told=len(sheet.problems))
             sheet.say("unknown-tool", offer.where, what, advice=advice)
 
 

@@ -124,9 +124,13 @@ class _Reader:
             context = self.sheet.table.context
             if target.root not in context:
                 what = f"no context key is named {target.root!r}"
-                advice = suggest(target.root, context)
+                advice = self.near(target.root, context)
                 self.sheet.say("unknown-context-key", place, what, advice=advice)
             self.look(place, (*target.paths(), *value.paths()), offered, here, joined)
+
+    def near(self, name: str, known: Iterable[str]) -> str:
+        """Return what was meant, while the findings are few enough to look for it."""
+        return suggest(name, known, told=len(self.sheet.problems))
 
     def state(self, state: State) -> None:
         where = f"states.{state.name}"
@@ -176,7 +180,7 @@ class _Reader:
                     sheet.say("unknown-tool", where, what, advice=advice)
             elif atom.name not in self.events:
                 what = f"no state can meet {atom.name!r}"
-                sheet.say("unknown-event", where, what, advice=suggest(atom.name, self.events))
+                sheet.say("unknown-event", where, what, advice=self.near(atom.name, self.events))
             if atom.where is not None:
                 self.look(where, atom.where.paths(), offered, f"`{atom.name}`")
         if rule.per is not None:
@@ -223,7 +227,7 @@ class _Reader:
         elif root in table.define:
             advice = "a definition may use earlier ones only; move it up"
         else:
-            advice = suggest(root, (*ROOTS, *table.define))
+            advice = self.near(root, (*ROOTS, *table.define))
         what = f"nothing is named {root!r} here"
         self.sheet.say("unknown-name", where, what, advice=advice, span=span)
 
@@ -237,10 +241,10 @@ class _Reader:
     ) -> None:
         table = self.sheet.table
         if root == "context" and name not in table.context:
-            what, advice = f"no context key is named {name!r}", suggest(name, table.context)
+            what, advice = f"no context key is named {name!r}", self.near(name, table.context)
             self.sheet.say("unknown-context-key", where, what, advice=advice, span=span)
         elif root == "visits" and name not in table.states:
-            what, advice = f"no state is named {name!r}", suggest(name, table.states)
+            what, advice = f"no state is named {name!r}", self.near(name, table.states)
             self.sheet.say("unknown-state", where, what, advice=advice, span=span)
         elif root == "results" and joined and name not in joined:
             what = f"{name!r} is no member of the conjunction"

@@ -18,6 +18,7 @@ import attrs
 
 from statemachine_agents.proof import flow, guards, kinds, naming, offers, reads, verbs
 from statemachine_agents.proof.sheet import sheet_of
+from statemachine_agents.table.bounds import oversize
 from statemachine_agents.table.events import Default
 from statemachine_agents.table.grid import expand
 from statemachine_agents.table.model import Table
@@ -56,6 +57,9 @@ def check(
         >>> print(check(table)[0])
         error[unknown-state] initial: no state is named 'strat'; did you mean 'start'?
     """
+    large = oversize(table)
+    if large:
+        return large
     sheet = sheet_of(table, specs, children)
     for part in (naming, verbs, offers, reads, flow, guards, kinds):
         part.check(sheet)

@@ -214,7 +214,7 @@ def _sources(table: Table, rows: list[Row], problems: list[Problem]) -> dict[str
                     "unknown-state",
                     where,
                     f"no state or group is named {source!r}",
-                    next=suggest(source, known),
+                    next=suggest(source, known, told=len(problems)),
                 )
             )
             continue
@@ -233,6 +233,7 @@ def _cells(
     """Return the cells of one state; `meets` and `late` map events to whether they are engine's."""
     notes: dict[str, list[Entry]] = {}
     moves: dict[str, list[Entry]] = {}
+    seen: set[tuple[int, str, tuple[str, ...]]] = set()
     for row in rows:
         # Notes may also name results that arrive late, after the state that called has been left.
         later = late if row.note and state.verb != "final" else {}
@@ -253,9 +254,10 @@ def _cells(
             if found:
                 met.setdefault(row.index, set()).add(pattern.text)
             for event in found:
-                entries = kind.setdefault(event, [])
-                if not any(entry.row is row and entry.needs == needs for entry in entries):
-                    entries.append(Entry(row, needs))
+                key = (row.index, event, needs)
+                if key not in seen:
+                    seen.add(key)
+                    kind.setdefault(event, []).append(Entry(row, needs))
     collected = {"do": ".error", "run": ".failure"}.get(state.verb, "no such event")
     return {
         event: Cell(
@@ -303,7 +305,7 @@ def _unmet(
     alphabets: Mapping[str, Mapping[str, bool]],
 ) -> list[Problem]:
     """Report events that can never reach their row: an error where the author named the state."""
-    problems = []
+    problems: list[Problem] = []
     everything = set(events.ENGINE_EVENTS).union(*alphabets.values())
     for row in rows:
         explicit = row.transition.source in table.states
@@ -320,9 +322,8 @@ def _unmet(
             ]
             if unknown:
                 what = f"no tool, signal, workflow or engine event gives {unknown[0]!r}"
-                problems.append(
-                    Problem("unknown-event", where, what, next=suggest(unknown[0], everything))
-                )
+                advice = suggest(unknown[0], everything, told=len(problems))
+                problems.append(Problem("unknown-event", where, what, next=advice))
             elif explicit:
                 state = table.states[row.transition.source]
                 meets = alphabets[state.name]

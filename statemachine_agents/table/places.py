@@ -10,6 +10,7 @@ Not here: what is wrong there (`problems`), drawing it (`cli.diagnostics`).
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -47,6 +48,7 @@ class Places:
         self.text = text
         self.file = file
         self._data = text.encode("utf-8", "surrogatepass")
+        self._lines = [0, *(found.end() for found in re.finditer(rb"\n", self._data))]
         self._spots: dict[Steps, _Spot] | None = None
 
     def placed(self, problem: Problem) -> Problem:
@@ -89,10 +91,10 @@ class Places:
         return start, end if comma < 0 else comma
 
     def _at(self, start: int, end: int) -> Position:
-        before = self._data[:start].decode("utf-8", "surrogatepass")
+        line = bisect_right(self._lines, start)
+        before = self._data[self._lines[line - 1] : start].decode("utf-8", "surrogatepass")
         part = self._data[start:end].decode("utf-8", "surrogatepass").split("\n")[0]
-        line = before.count("\n") + 1
-        column = len(before) - (before.rfind("\n") + 1) + 1
+        column = len(before) + 1
         return Position(self.file, line, column, max(1, len(part.rstrip("\r"))))
 
     def _inside(self, value: tuple[int, int], span: tuple[int, int]) -> Position:

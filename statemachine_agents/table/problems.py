@@ -87,9 +87,21 @@ class Problem:
         return {key: value for key, value in plain.items() if value}
 
 
-def suggest(name: object, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?`, or the known names when none is near."""
+_COMPARED = 20_000
+"""Names compared for the findings of one table: each takes some microseconds."""
+
+
+def suggest(name: object, known: Iterable[str], *, told: int = 0) -> str:
+    """Return `did you mean 'x'?`, or the known names when none is near.
+
+    Args:
+        name: what was written.
+        known: what could have been meant.
+        told: findings already made; after very many of them, nothing is looked for.
+    """
     names = list(known)
+    if told * len(names) > _COMPARED or len(names) > _COMPARED:
+        return ""
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"

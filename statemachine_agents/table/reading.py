@@ -8,11 +8,25 @@ Not here: whether the words in it make sense together (`proof.structure`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 
 from statemachine_agents.errors import ValueRefused
+from statemachine_agents.table.bounds import MAX_ROWS, MAX_STATES, oversize, too_many
+from statemachine_agents.table.keys import (
+    AGENT_KEYS,
+    EXPECTED,
+    KEY_KEYS,
+    LIMIT_KEYS,
+    STATE_KEYS,
+    TABLE_KEYS,
+    TRANSITION_KEYS,
+    USE_KEYS,
+    Check,
+    is_text_map,
+    is_texts,
+)
 from statemachine_agents.table.model import (
     Agent,
     Key,
@@ -26,132 +40,8 @@ from statemachine_agents.table.model import (
 from statemachine_agents.table.problems import Problem, refuse, suggest
 from statemachine_agents.values import JSON, ingest
 
-_Check: TypeAlias = Callable[[Any], bool]
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-
-
-def _is_text_or_texts(value: Any) -> bool:
-    return _is_text(value) or _is_texts(value)
-
-
-def _is_text_map(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values())
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _is_anything(value: Any) -> bool:  # noqa: ARG001 - a check that accepts all
-    return True
-
-
-_EXPECTED: Final[dict[_Check, str]] = {
-    _is_text: "text",
-    _is_flag: "true or false",
-    _is_whole: "a whole number",
-    _is_number: "a number",
-    _is_texts: "a list of texts",
-    _is_text_or_texts: "text or a list of texts",
-    _is_text_map: "an object of texts",
-    _is_object: "an object",
-    _is_anything: "anything",
-}
-
-STATE_KEYS: Final[dict[str, _Check]] = {
-    "ask": _is_text,
-    "do": _is_text_or_texts,
-    "wait": _is_text_or_texts,
-    "run": _is_text_or_texts,
-    "final": _is_text,
-    "tools": _is_texts,
-    "talk": _is_flag,
-    "agent": _is_text,
-    "output": _is_object,
-    "parallel": _is_flag,
-    "shows": _is_texts,
-    "fresh": _is_flag,
-    "say": _is_text,
-    "after": _is_text,
-    "question": _is_text,
-    "returns": _is_text,
-    "each": _is_text,
-    "at_once": _is_whole,
-    "join": _is_anything,
-}
-TRANSITION_KEYS: Final[dict[str, _Check]] = {
-    "source": _is_text,
-    "event": _is_text_or_texts,
-    "target": _is_text,
-    "guard": _is_text,
-    "assign": _is_text_map,
-    "name": _is_text,
-}
-USE_KEYS: Final[dict[str, _Check]] = {
-    "bind": _is_text_map,
-    "when": _is_text,
-    "why": _is_text,
-    "approve": _is_text,
-    "undo": _is_text,
-    "use": _is_text,
-}
-AGENT_KEYS: Final[dict[str, _Check]] = {
-    "instructions": _is_text,
-    "model": _is_text,
-    "max_tokens": _is_whole,
-    "effort": _is_text,
-}
-KEY_KEYS: Final[dict[str, _Check]] = {
-    "type": _is_text,
-    "default": _is_anything,
-    "scope": _is_text,
-    "private": _is_flag,
-}
-LIMIT_KEYS: Final[dict[str, _Check]] = {
-    **dict.fromkeys(
-        ("iterations", "calls", "visits", "refusals", "nudges", "idle", "requests", "tokens"),
-        _is_whole,
-    ),
-    "cost_usd": _is_number,
-    "seconds": _is_number,
-}
-TABLE_KEYS: Final[dict[str, _Check]] = {
-    "name": _is_text,
-    "version": _is_text,
-    "initial": _is_text,
-    "instructions": _is_text,
-    "everywhere": _is_texts,
-    "limits": _is_object,
-    "rules": _is_texts,
-    "transitions": lambda value: isinstance(value, list | tuple),
-    "states": _is_object,
-    "tools": _is_object,
-    "context": _is_object,
-    "groups": _is_object,
-    "agents": _is_object,
-    "signals": _is_object,
-    "define": _is_text_map,
-}
-
+MAX_PROBLEMS: Final = 1_000
+"""More are not listed: nobody mends them one by one."""
 
 _VALUES: Final = ("default", "output")
 
@@ -163,9 +53,14 @@ class _Reader:
         self.problems: list[Problem] = []
 
     def say(self, code: str, where: str, what: str, **facts: str) -> None:
+        if len(self.problems) > MAX_PROBLEMS:
+            return
+        if len(self.problems) == MAX_PROBLEMS:
+            facts, what = {"next": "mend these first"}, "and more problems, not listed"
+            code = "too-many"
         self.problems.append(Problem(code, where, what, **facts))  # type: ignore[arg-type]
 
-    def take(self, data: Any, keys: Mapping[str, _Check], where: str) -> dict[str, Any]:
+    def take(self, data: Any, keys: Mapping[str, Check], where: str) -> dict[str, Any]:
         """Return the known, well-typed entries of an object; report the rest."""
         if not isinstance(data, Mapping):
             self.say("wrong-type", where, "is no object", got=type(data).__name__)
@@ -175,9 +70,14 @@ class _Reader:
             place = f"{where}.{key}" if where else str(key)
             check = keys.get(key)
             if check is None:
-                self.say("unknown-key", place, "is not a known key", next=suggest(key, keys))
+                self.say(
+                    "unknown-key",
+                    place,
+                    "is not a known key",
+                    next=suggest(key, keys, told=len(self.problems)),
+                )
             elif not check(value):
-                expected = _EXPECTED.get(check, "a list of rows")
+                expected = EXPECTED.get(check, "a list of rows")
                 got = _brief(value)
                 self.say("wrong-type", place, "has the wrong type", expected=expected, got=got)
             else:
@@ -208,6 +108,13 @@ def _brief(value: Any) -> str:
 def read_table(data: Mapping[str, JSON]) -> Table:
     """Read the plain form. See `Table.from_dict`."""
     reader = _Reader()
+    for key, most, things in (
+        ("states", MAX_STATES, "states"), ("transitions", MAX_ROWS, "rows"),
+    ):  # fmt: skip
+        part = data.get(key) if hasattr(data, "get") else None
+        if isinstance(part, Mapping | list | tuple) and len(part) > most:
+            reader.problems.append(too_many(key, len(part), most, things))
+    refuse("table", reader.problems)
     try:
         plain = _as_written(data, ingest(data, where="table").value)
     except ValueRefused as error:
@@ -242,7 +149,9 @@ def read_table(data: Mapping[str, JSON]) -> Table:
     }
     values["signals"] = _signals(reader, found.get("signals", {}))
     refuse(f"table {found.get('name', '?')!r}", reader.problems)
-    return Table(**values)
+    table = Table(**values)
+    refuse(f"table {table.name!r}", oversize(table))
+    return table
 
 
 def _as_written(data: Any, plain: JSON) -> JSON:
@@ -306,7 +215,7 @@ def _context(reader: _Reader, data: Mapping[str, Any]) -> dict[str, Key]:
 def _groups(reader: _Reader, data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     groups = {}
     for name, members in data.items():
-        if _is_texts(members):
+        if is_texts(members):
             groups[name] = tuple(members)
         else:
             where, expected = f"groups.{name}", "a list of texts"
@@ -317,7 +226,7 @@ def _groups(reader: _Reader, data: Mapping[str, Any]) -> dict[str, tuple[str, ..
 def _signals(reader: _Reader, data: Mapping[str, Any]) -> dict[str, Signal]:
     signals = {}
     for name, fields in data.items():
-        if not _is_text_map(fields):
+        if not is_text_map(fields):
             where, expected = f"signals.{name}", "field = type"
             reader.say("wrong-type", where, "has the wrong type", expected=expected)
             continue

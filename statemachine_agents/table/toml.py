@@ -17,18 +17,18 @@ from typing import Any, Final
 import orjson
 
 from statemachine_agents.errors import TableError
-from statemachine_agents.table.model import TYPES, Table
-from statemachine_agents.table.places import Places
-from statemachine_agents.table.problems import Position, Problem, refuse
-from statemachine_agents.table.reading import (
+from statemachine_agents.table.keys import (
     AGENT_KEYS,
     KEY_KEYS,
     STATE_KEYS,
     TABLE_KEYS,
     TRANSITION_KEYS,
     USE_KEYS,
-    read_table,
 )
+from statemachine_agents.table.model import TYPES, Table
+from statemachine_agents.table.places import Places
+from statemachine_agents.table.problems import Position, Problem, refuse
+from statemachine_agents.table.reading import read_table
 from statemachine_agents.values import JSON
 
 MAX_BYTES: Final = 1024 * 1024
@@ -45,6 +45,11 @@ _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "define": {},
 }
 _AT: Final = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
+_MOST_PARTS: Final = 64
+_DEEP: Final = re.compile(
+    r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"""
+    f"{{{_MOST_PARTS}}}"
+)
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -53,6 +58,7 @@ def parse_toml(text: str, *, source: str) -> Table:
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
         msg = f"{source}: over {MAX_BYTES} bytes; a table this large is refused before it is parsed"
         raise TableError(msg, source=source)
+    _refuse_depth(text, source)
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -66,6 +72,18 @@ def parse_toml(text: str, *, source: str) -> Table:
         return read_table(data)
     except TableError as error:
         raise _refused(error, places, source) from error
+
+
+def _refuse_depth(text: str, source: str) -> None:
+    """Refuse keys of very many parts: `tomllib` needs the square of their number in memory."""
+    found = _DEEP.search(text)
+    if found is None:
+        return
+    line = text.count("\n", 0, found.start()) + 1
+    column = found.start() - text.rfind("\n", 0, found.start())
+    position = Position(source, line, column, 1)
+    what = f"a key has over {_MOST_PARTS} parts"
+    refuse(source, [Problem("too-large", "table", what, position=position)])
 
 
 def _under_headers(data: Mapping[str, Any]) -> list[Problem]:
@@ -107,7 +125,10 @@ def _fits(header: str, value: Any, data: Mapping[str, Any]) -> bool:
             return value.removesuffix("?") in TYPES
         return isinstance(value, Mapping) and "type" in value
     if header == "groups":
-        return isinstance(value, list) and all(name in data.get("states", {}) for name in value)
+        states = data.get("states")
+        if not isinstance(value, list) or not isinstance(states, Mapping):
+            return False
+        return all(isinstance(name, str) and name in states for name in value)
     if header == "define":
         return isinstance(value, str)
     # Bounds of `limits` are numbers; no entry of the other sections holds only numbers.
