@@ -82,6 +82,10 @@ def check(
             help="Show what is worth knowing, too, not only errors and warnings.",
         ),
     ] = False,
+    strict: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Let warnings fail, too."),
+    ] = False,
     format_: Annotated[
         Format | None,
         Parameter(name="--format", help="How to write findings. Default: text; json with --json."),
@@ -99,7 +103,9 @@ def check(
         _tell_all(Paper(json=json or format_ == "json"), results, grid=grid)
     if any(result.unread for result in results):
         return USAGE
-    return FINDINGS if any(result.count("error") for result in results) else SUCCESS
+    fails = ("error", "warning") if strict else ("error",)
+    found = any(result.count(severity) for result in results for severity in fails)
+    return FINDINGS if found else SUCCESS
 
 
 def _tell_all(paper: Paper, results: Sequence[Checked], *, grid: bool) -> None:

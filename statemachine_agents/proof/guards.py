@@ -15,8 +15,8 @@ from typing import Final
 import attrs
 
 from statemachine_agents.proof.atoms import ERROR, Truth
+from statemachine_agents.proof.names import Names, names_at
 from statemachine_agents.proof.regions import Answer, Regions, regions
-from statemachine_agents.proof.shapes import Names, names_at
 from statemachine_agents.proof.sheet import Sheet
 from statemachine_agents.table.expressions import Expression, Literal
 from statemachine_agents.table.grid import Cell, Entry, Row

@@ -12,15 +12,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from statemachine_agents.errors import ExpressionError
-from statemachine_agents.proof.shapes import (
-    Names,
-    Schema,
-    Shape,
-    arguments_of,
-    kind_of,
-    names_at,
-    shape_of,
-)
+from statemachine_agents.proof.names import Names, arguments_of, names_at
+from statemachine_agents.proof.shapes import Schema, Shape, kind_of, shape_of
 from statemachine_agents.proof.sheet import Sheet
 from statemachine_agents.table.expressions import (
     Binary,

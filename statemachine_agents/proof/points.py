@@ -15,7 +15,8 @@ from typing import Any, Final, TypeAlias
 
 from statemachine_agents.errors import EvaluationError
 from statemachine_agents.proof.atoms import ERROR, Atom, Truth
-from statemachine_agents.proof.shapes import KINDS, Names, Shape
+from statemachine_agents.proof.names import Names
+from statemachine_agents.proof.shapes import KINDS, Shape
 from statemachine_agents.table.expressions import Key, Path
 from statemachine_agents.values import JSON, MAX_INT
 

@@ -21,8 +21,8 @@ import attrs
 
 from statemachine_agents.errors import EvaluationError
 from statemachine_agents.proof.atoms import ERROR, Atoms, Truth, atoms_of, said
+from statemachine_agents.proof.names import Names
 from statemachine_agents.proof.points import TooMany, points_of
-from statemachine_agents.proof.shapes import Names
 from statemachine_agents.table.expressions import Expression, Path
 from statemachine_agents.values import JSON
 

@@ -3,7 +3,7 @@
 Rules.  1. A shape never leaves out a value that can stand there.  2. A missing member is null, so a
 path is null wherever anything on its way may be absent.  3. What a shape cannot say (patterns,
 multiples) makes it `loose`: values made up for it may be ones that never come.
-Not here: deciding conditions over shapes (`regions`).
+Not here: which names have which shape (`names`), deciding conditions over shapes (`regions`).
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from statemachine_agents.table.events import is_engine
-from statemachine_agents.table.expressions import Index, Key, Literal, Path
-from statemachine_agents.table.model import Table
-from statemachine_agents.table.toolspec import ToolSpec
+from statemachine_agents.table.expressions import Index, Key, Literal
 from statemachine_agents.values import JSON
 
 Schema: TypeAlias = Mapping[str, JSON]
 
 KINDS: Final = ("null", "boolean", "number", "text", "list", "object")
-_WORDS: Final[Mapping[str, str]] = {
+WORDS: Final[Mapping[str, str]] = {
     "string": "text", "integer": "number", "number": "number", "boolean": "boolean",
     "null": "null", "array": "list", "list": "list", "object": "object",
 }  # fmt: skip
@@ -204,7 +201,7 @@ def _own(schema: Schema) -> Shape:
     words = schema.get("type")
     names = [words] if isinstance(words, str) else words
     if isinstance(names, list):
-        kinds = frozenset(_WORDS.get(str(name), "object") for name in names)
+        kinds = frozenset(WORDS.get(str(name), "object") for name in names)
     elif listed is not None:
         kinds = frozenset(kind_of(value) for value in listed)
     elif "properties" in schema:
@@ -242,170 +239,3 @@ def _length(schema: Schema) -> int | None:
     bound = _bound(schema, "maxLength")
     bound = _bound(schema, "maxItems") if bound is None else bound
     return None if bound is None else int(bound)
-
-
-# ------------------------------------------------------------------------------ names of a table
-
-_CARRIED: Final = frozenset(
-    {"result", "args", "error", "results", "message", "approval", "reply"}
-)  # fmt: skip
-"""First names that are null where their event does not carry them."""
-
-_ERROR: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "kind": {"type": "string"}, "text": {"type": "string"}, "attempts": {"type": "integer"},
-    },
-    "required": ["kind", "text", "attempts"],
-    "additionalProperties": False,
-}  # fmt: skip
-_SAID: Final[Schema] = {
-    "type": "object",
-    "properties": {"text": {"type": "string"}},
-    "required": ["text"],
-}
-_APPROVAL: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "granted": {"type": "boolean"},
-        "by": {"type": ["string", "null"]},
-        "note": {"type": ["string", "null"]},
-    },
-    "required": ["granted", "by", "note"],
-    "additionalProperties": False,
-}
-
-
-@attrs.frozen(eq=False)
-class Names:
-    """What the names of one place are worth: first name -> schema.
-
-    Args:
-        table: for the context and the states.
-        given: first name -> schema of what the place adds; a name that is absent is null.
-        everything: whether any name may stand here, as in a definition.
-    """
-
-    table: Table
-    given: Mapping[str, Schema]
-    everything: bool = False
-
-    def shape(self, path: Path) -> Shape:
-        """Return the shape of what a path reads here."""
-        steps = path.steps
-        name = steps[0].name if steps and isinstance(steps[0], Key) else ""
-        match path.root:
-            case "context":
-                return self._context(name, steps)
-            case "visits":
-                if len(steps) == 1 and name in self.table.states:
-                    return Shape(frozenset({"number"}), low=0, whole=True, known=True)
-                return NULL if steps else Shape(frozenset({"object"}), known=True)
-            case "iterations":
-                whole = Shape(frozenset({"number"}), low=0, whole=True, known=True)
-                return NULL if steps else whole
-            case "now":
-                return NULL if steps else Shape(frozenset({"text"}), known=True, loose=True)
-        if path.root in self.given:
-            return shape_of(self.given[path.root], steps)
-        return NULL if path.root in _CARRIED and not self.everything else ANY
-
-    def _context(self, name: str, steps: tuple[Any, ...]) -> Shape:
-        if not steps:
-            return Shape(frozenset({"object"}), known=True, loose=True)
-        key = self.table.context.get(name)
-        if key is None:
-            return ANY  # a mistake that is reported where names are checked
-        bare = key.type.removesuffix("?")
-        if bare == "any":
-            return ANY
-        whole = bare == "integer"
-        own = Shape(frozenset({_WORDS.get(bare, "object")}), whole=whole, known=True)
-        if key.type.endswith("?"):
-            own = or_null(own)
-        if len(steps) == 1:
-            return own
-        inside = {"object": Key, "list": Index}.get(bare)
-        return ANY if inside is not None and isinstance(steps[1], inside) else NULL
-
-
-def names_at(
-    table: Table, specs: Mapping[str, ToolSpec] | None, event: str, state: str = ""
-) -> Names:
-    """Return what an event's names are worth in a guard of a state.
-
-    Args:
-        table: the table.
-        specs: tool specs by name; None or a missing one says nothing.
-        event: the event.
-        state: its state, for the schema of a reply.
-    """
-    head, _, outcome = event.partition(".")
-    given: dict[str, Schema] = {}
-    if is_engine(event):
-        if head == "user":
-            given["message"] = _SAID
-        elif head == "approval":
-            given["approval"] = _APPROVAL
-            if outcome == "rejected":
-                given["args"] = {}
-        elif event == "model.done":
-            output = table.states[state].output if state in table.states else None
-            given["reply"] = _reply(output)
-        elif head in ("limit", "guard", "run") or event in ("model.refused", "model.failed"):
-            given["error"] = _ERROR
-        elif event == "undo.error":
-            given |= {"error": _ERROR, "args": {}}
-        return Names(table, given)
-    spec = (specs or {}).get(head)
-    given["args"] = arguments_of(table, spec, head)
-    if outcome in ("ok", "success"):
-        waits = (table.states[state].wait or ()) if state in table.states else ()
-        # What a person says about a call in doubt is bound by no schema.
-        free = "resolution" in waits
-        given["result"] = {} if free else result_of(table, spec, head)
-    else:
-        given["error"] = _ERROR
-    return Names(table, given)
-
-
-def arguments_of(table: Table, spec: ToolSpec | None, name: str) -> Schema:
-    """Return the schema of a call's final arguments; an empty one where nobody says."""
-    if name in table.signals:
-        fields = table.signals[name].fields
-        return {
-            "type": "object",
-            "properties": {field: _typed(kind) for field, kind in fields.items()},
-            "required": [field for field, kind in fields.items() if not kind.endswith("?")],
-            "additionalProperties": False,
-        }
-    return {} if spec is None else spec.arguments
-
-
-def result_of(table: Table, spec: ToolSpec | None, name: str) -> Schema:
-    """Return the schema of a tool's result; a signal gives back its arguments."""
-    if name in table.signals:
-        return arguments_of(table, spec, name)
-    return {} if spec is None or spec.result is None else spec.result
-
-
-def _typed(kind: str) -> Schema:
-    bare = kind.removesuffix("?")
-    if bare == "any":
-        return {}
-    word = "array" if bare == "list" else bare
-    return {"type": [word, "null"] if kind.endswith("?") else word}
-
-
-def _reply(output: Schema | None) -> Schema:
-    properties: dict[str, JSON] = {"text": {"type": "string"}}
-    required = ["text"]
-    if output is not None:
-        properties["output"] = output
-        required.append("output")
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }

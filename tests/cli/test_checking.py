@@ -69,6 +69,17 @@ def test_warnings_alone_exit_0(sma, home):
     assert "warning[" in said.out
 
 
+def test_warnings_fail_when_asked_to(sma, home):
+    """`--strict` is for a pipeline that wants none; remarks never fail."""
+    table = ONE_TOOL.format(name="warned").replace(
+        "[context]", 'unused = { final = "failure" }\n[context]'
+    )
+    place = folder(home, "warned", table, RAISES)
+    assert sma("check", place).code == 0
+    assert sma("check", place, "--strict").code == 1
+    assert sma("check", "refund", "--strict", "--all").code == 0
+
+
 def test_what_cannot_be_read_exits_2(sma, home):
     """No such path, or no TOML: exit 2, while the other paths are checked all the same."""
     (home / "bad.toml").write_text("name = \n")

@@ -9,8 +9,8 @@ import pytest
 
 from statemachine_agents.errors import EvaluationError
 from statemachine_agents.proof.atoms import ERROR
+from statemachine_agents.proof.names import Names, names_at
 from statemachine_agents.proof.regions import implies, regions, satisfiable
-from statemachine_agents.proof.shapes import Names, names_at
 from statemachine_agents.table.expressions import parse
 from statemachine_agents.table.model import State, Table
 from statemachine_agents.table.toolspec import ToolSpec
