@@ -7,6 +7,7 @@ Not here: the checks (`proof.structure`), pictures (`drawing`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
@@ -14,6 +15,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import attrs
 from cyclopts import Parameter
 
+from statemachine_agents.cli import baseline as baselines
 from statemachine_agents.cli import options as o
 from statemachine_agents.cli.diagnostics import Sources, draw
 from statemachine_agents.cli.failures import FINDINGS, SUCCESS, USAGE
@@ -90,13 +92,30 @@ def check(
         Format | None,
         Parameter(name="--format", help="How to write findings. Default: text; json with --json."),
     ] = None,
+    baseline: Annotated[
+        Path | None,
+        Parameter(show_default=False, help="Leave out the findings that this file knows."),
+    ] = None,
+    write_baseline: Annotated[
+        Path | None,
+        Parameter(show_default=False, help="Write the findings of today to this file, as known."),
+    ] = None,
     json: o.Json = False,
 ) -> int:
     """Check tables and their tools; list every problem at once."""
     if not path:
         msg = f"check needs a path or a name; bundled: {', '.join(bundled()) or 'none'}"
         raise UsageError(msg)
+    known = Counter() if baseline is None else baselines.read(baseline)
     results = [_checked(each, info=everything) for each in path]
+    if write_baseline is not None:
+        baselines.write(
+            write_baseline, [(each.path, problem) for each in results for problem in each.problems]
+        )
+    results = [
+        attrs.evolve(each, problems=baselines.fresh(each.path, each.problems, known))
+        for each in results
+    ]
     if format_ in ("github", "sarif"):
         _program(format_, results)
     else:
