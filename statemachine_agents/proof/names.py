@@ -8,14 +8,27 @@ Not here: shapes of single values (`shapes`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
 
-from statemachine_agents.proof.shapes import ANY, NULL, WORDS, Schema, Shape, or_null, shape_of
+from statemachine_agents.proof.samples import completions, fitting, sample
+from statemachine_agents.proof.shapes import (
+    ANY,
+    NULL,
+    WORDS,
+    Schema,
+    Shape,
+    held_from,
+    inside,
+    or_null,
+    own_shape,
+    settled,
+    shape_of,
+)
 from statemachine_agents.table.events import is_engine
-from statemachine_agents.table.expressions import Index, Key, Path
+from statemachine_agents.table.expressions import Index, Key, Literal, Path
 from statemachine_agents.table.model import Table
 from statemachine_agents.table.toolspec import ToolSpec
 from statemachine_agents.values import JSON
@@ -63,6 +76,39 @@ class Names:
     table: Table
     given: Mapping[str, Schema]
     everything: bool = False
+    _fits: dict[str, Callable[[JSON], bool]] = attrs.field(factory=dict, init=False, repr=False)
+
+    def possible(self, scope: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
+        """Return values made whole, so that their schemas allow them, or None if none is found."""
+        out = dict(scope)
+        for name, value in scope.items():
+            schema = self.given.get(name)
+            if not schema:
+                continue
+            fits = self._fits.get(name)
+            if fits is None:
+                fits = self._fits[name] = fitting(schema)
+            whole = (each for each in completions(value, schema, schema) if fits(each))
+            try:
+                out[name] = next(whole)
+            except StopIteration:
+                return None
+        return out
+
+    def filler(self, path: Path, name: str | None = None) -> JSON:
+        """Return a likely value for an item of a list, or a named member of an object."""
+        schema = self.given.get(path.root)
+        steps = (*path.steps, Index(Literal(0)) if name is None else Key(name))
+        place: Any = schema
+        for step in steps:
+            place = settled(place, schema)
+            place = inside(place, own_shape(place), step)[0] if isinstance(place, Mapping) else None
+        return sample(place, schema)
+
+    def held(self, path: Path) -> int:
+        """Return how many steps of a path must lead somewhere for the whole path to."""
+        schema = self.given.get(path.root)
+        return held_from(schema, path.steps) if schema else len(path.steps)
 
     def shape(self, path: Path) -> Shape:
         """Return the shape of what a path reads here."""

@@ -9,14 +9,16 @@ Not here: what conditions make of them (`regions`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise, product
+from math import ceil, floor
 from typing import Any, Final, TypeAlias
 
 from statemachine_agents.errors import EvaluationError
 from statemachine_agents.proof.atoms import ERROR, Atom, Truth
 from statemachine_agents.proof.names import Names
 from statemachine_agents.proof.shapes import KINDS, Shape
+from statemachine_agents.proof.texts import Asked, around, texts
 from statemachine_agents.table.expressions import Key, Path
 from statemachine_agents.values import JSON, MAX_INT
 
@@ -38,36 +40,42 @@ def points_of(paths: tuple[Path, ...], atoms: Sequence[Atom], names: Names) -> I
     linked = {path for atom in atoms if len(atom.paths) > 1 for path in atom.paths}
     within = [_parent(index, paths) for index in range(len(paths))]
     whole = {index for index in within if index is not None}
+    # What is compared with another path meets the constants and the bounds of that path too.
+    shared = [*_constants(atoms), *_edges(names.shape(path) for path in linked)]
     options: list[list[JSON]] = []
     for index, path in enumerate(paths):
         mine = [atom for atom in atoms if path in atom.paths]
-        # What is compared with another path meets the constants of that path too.
-        near = atoms if path in linked else mine
-        several = len(linked) if path in linked else 1
-        values = _values(shapes[index], path, mine, _constants(near), several)
+        near, several = (shared, len(linked)) if path in linked else (_constants(mine), 1)
+        values = _values(names, shapes[index], path, mine, near, several)
         if path not in linked and index not in whole and within[index] is None:
-            values = _told_apart(values, path, mine)
+            values = _told_apart(values, path, mine, names if shapes[index].loose else None)
         options.append(values)
     size = 1
     for values in options:
         size *= len(values)
     if size > MAX_POINTS:
         raise TooMany
-    loose = [shape.loose for shape in shapes]
-    required = _together(paths, names)
+    # What a schema says is asked of the schema; nothing else can be asked about the rest.
+    loose = [
+        shape.loose and path.root not in names.given
+        for path, shape in zip(paths, shapes, strict=True)
+    ]
+    bound = _bound(paths, names)
     for chosen in product(*options):
         if any(
             parent is not None and chosen[index] is not None and chosen[parent] != {}
             for index, parent in enumerate(within)
         ):
             continue
+        if any(
+            chosen[index] is None and any(chosen[other] is not None for other in others)
+            for index, others in bound
+        ):
+            continue
         sure = not any(
             loose[index] and value is not None and not _listed(shapes[index], value)
             for index, value in enumerate(chosen)
         )
-        for group in required:
-            present = {chosen[index] is not None for index in group}
-            sure = sure and len(present) == 1
         yield chosen, sure
 
 
@@ -94,27 +102,43 @@ def _parent(index: int, paths: Sequence[Path]) -> int | None:
     return best
 
 
-def _together(paths: Sequence[Path], names: Names) -> list[tuple[int, ...]]:
-    """Return paths that are all there or all missing: required parts of what may be null."""
-    groups: dict[Path, list[int]] = {}
+def _bound(paths: Sequence[Path], names: Names) -> list[tuple[int, tuple[int, ...]]]:
+    """Return, for paths that are there whenever something around them is, what shows that."""
+    out = []
     for index, path in enumerate(paths):
-        if not path.steps:
+        held = names.held(path)
+        if held == len(path.steps):
             continue
-        above = Path(path.root, path.steps[:-1])
-        shape = names.shape(above)
-        if shape.known and shape.nullable and "object" in shape.kinds:
-            groups.setdefault(above, []).append(index)
-    return [tuple(group) for group in groups.values() if len(group) > 1]
+        others = tuple(
+            other
+            for other, candidate in enumerate(paths)
+            if other != index
+            and candidate.root == path.root
+            and candidate.steps[:held] == path.steps[:held]
+        )
+        if others:
+            out.append((index, others))
+    return out
 
 
-def _told_apart(values: list[JSON], path: Path, atoms: Sequence[Atom]) -> list[JSON]:
-    """Keep one of the values on which all conditions say the same."""
-    found: dict[tuple[Truth, ...], JSON] = {}
+def _told_apart(
+    values: list[JSON], path: Path, atoms: Sequence[Atom], names: Names | None
+) -> list[JSON]:
+    """Keep one of the values on which all conditions say the same; one the schema allows first.
+
+    Null is kept apart: it may be what another path's being there rules out.
+    """
+    found: dict[tuple[Truth, ...], tuple[bool, JSON]] = {}
     for value in values:
         scope = _alone(path, value)
-        outcome = tuple(_truth(atom, scope) for atom in atoms)
-        found.setdefault(outcome, value)
-    return list(found.values())
+        said = [_truth(atom, scope) for atom in atoms]
+        outcome: tuple[Truth, ...] = (value is None, *said)
+        if outcome in found and found[outcome][0]:
+            continue
+        sure = names is None or names.possible(scope) is not None
+        if sure or outcome not in found:
+            found[outcome] = sure, value
+    return [value for _, value in found.values()]
 
 
 def _truth(atom: Atom, scope: dict[str, JSON]) -> Truth:
@@ -136,42 +160,45 @@ def _constants(atoms: Sequence[Atom]) -> list[JSON]:
     return [value for atom in atoms for value in _flat(atom.constants)]
 
 
+def _edges(shapes: Iterable[Shape]) -> Iterator[JSON]:
+    for shape in shapes:
+        yield from (edge for edge in (shape.low, shape.high) if edge is not None)
+        yield from shape.values or ()
+
+
 def _values(
-    shape: Shape, path: Path, atoms: Sequence[Atom], constants: Sequence[JSON], several: int
+    names: Names,
+    shape: Shape,
+    path: Path,
+    atoms: Sequence[Atom],
+    constants: Sequence[JSON],
+    several: int,
 ) -> list[JSON]:
     """Return the points of one path."""
     if shape.values is not None:
         listed = [value for value in shape.values if shape.admits(value)]
         return [*listed, *([None] if shape.nullable and None not in listed else [])]
-    lengths = sorted({n for atom in atoms for n in atom.lengths.get(path, ())})
-    members = [value for atom in atoms for value in atom.members.get(path, ())]
+    asked = Asked(
+        constants,
+        sorted({n for atom in atoms for n in atom.lengths.get(path, ())}),
+        [value for atom in atoms for value in atom.members.get(path, ())],
+        several,
+        any(atom.lowered for atom in atoms),
+    )
     found: dict[str, JSON] = {}
     makers: Mapping[str, Callable[[], list[JSON]]] = {
         "null": lambda: [None],
         "boolean": lambda: [True, False],
         "number": lambda: _numbers(shape, constants, several),
-        "text": lambda: _texts(constants, lengths, members, several),
-        "list": lambda: _lists(constants, lengths, members, several),
-        "object": lambda: _objects(constants, lengths, members),
+        "text": lambda: texts(shape, asked),
+        "list": lambda: _lists(shape, asked, names.filler(path)),
+        "object": lambda: _objects(asked, lambda name: names.filler(path, name)),
     }
     for kind in KINDS:
         for value in makers[kind]() if kind in shape.kinds else ():
             if shape.admits(value):
                 found.setdefault(f"{type(value).__name__}:{value!r}", value)
-    if not any(shape.admits(value) and value is not None for value in found.values()):
-        for value in _bounds(shape):
-            found.setdefault(repr(value), value)
     return list(found.values())
-
-
-def _bounds(shape: Shape) -> list[JSON]:
-    """Return a value at the edge of a shape whose usual points all lie outside."""
-    out: list[JSON] = []
-    if "text" in shape.kinds:
-        out.append("x" * shape.shortest)
-    if "list" in shape.kinds:
-        out.append([None] * shape.shortest)
-    return out
 
 
 def _flat(values: Sequence[JSON]) -> Iterator[JSON]:
@@ -190,10 +217,12 @@ def _numbers(shape: Shape, constants: Sequence[JSON], several: int) -> list[JSON
     if not cuts:
         return [7 + index for index in range(several)]
     out: list[JSON] = list(cuts)
+    # An integer lies beside a broken cut, never on it or a whole step away.
+    first, last = ceil(cuts[0]), floor(cuts[-1])
     for index in range(1, several + 1):
-        out += [cuts[0] - index, cuts[-1] + index]
+        out += [first - index, last + index]
     for low, high in pairwise(cuts):
-        whole = [int(low) + index for index in range(1, several + 1)]
+        whole = [floor(low) + index for index in range(1, several + 1)]
         between: list[JSON] = [value for value in whole if low < value < high]
         if len(between) < several and not shape.whole:
             part = (high - low) / (several + 1)
@@ -202,52 +231,34 @@ def _numbers(shape: Shape, constants: Sequence[JSON], several: int) -> list[JSON
     return [value for value in out if abs(value) <= MAX_INT]
 
 
-def _texts(
-    constants: Sequence[JSON], lengths: Sequence[int], members: Sequence[JSON], several: int
-) -> list[JSON]:
-    words = sorted({value for value in constants if isinstance(value, str)})
-    out: list[JSON] = list(words)
-    out += [f"other{'' if index == 0 else index + 1}" for index in range(several)]
-    out.append("")
-    if words and words[0]:  # texts before the first constant
-        head, last = words[0][:-1], words[0][-1]
-        out += [head, head + chr(ord(last) - 1)] if last > "!" else [head]
-        out += ["\x00" * index for index in range(1, several)]
-    for word in words:  # the next texts in order: between this constant and the one after it
-        out += [word + "\x00" * index for index in range(1, several + 1)]
-        out += [word.lower(), word.upper()]
-    out += ["x" * length for length in _around(lengths)]
-    for chosen in _subsets([member for member in members if isinstance(member, str)]):
-        out.append(" ".join(chosen))
+def _lists(shape: Shape, asked: Asked, item: JSON) -> list[JSON]:
+    fixed: list[JSON] = [value for value in asked.constants if isinstance(value, list)]
+    # So many that one is none of the constants, and as many more as must differ.
+    fresh = [f"item {index}" for index in range(len(fixed) + asked.several)]
+    out: list[JSON] = [*fixed, *([each] for each in fresh), []]
+    for length in {*around(asked.lengths), 1, shape.shortest}:
+        out.append([item] * length)
+        out += [[each, *[None] * (length - 1)] for each in fresh if length]
+    for chosen in _subsets(asked.members):
+        few = max(shape.shortest - len(chosen), 0)
+        out += [[*chosen, *[item] * few], [*chosen, *[None] * few]]
+        out += [[*chosen, *[None] * (few - 1), each] for each in fresh]
     return out
 
 
-def _lists(
-    constants: Sequence[JSON], lengths: Sequence[int], members: Sequence[JSON], several: int
-) -> list[JSON]:
-    out: list[JSON] = [value for value in constants if isinstance(value, list)]
-    out += [[f"item {index}"] for index in range(several)]
-    out.append([])
-    out += [[None] * length for length in _around(lengths)]
-    out += [list(chosen) for chosen in _subsets(members)]
+def _objects(asked: Asked, member: Callable[[str], JSON]) -> list[JSON]:
+    fixed = [value for value in asked.constants if isinstance(value, dict)]
+    fresh = range(len(fixed) + 1)
+    out: list[JSON] = [{}, *fixed]
+    for length in around(asked.lengths):
+        out += [{f"k{each}{index}": None for index in range(length)} for each in fresh]
+    words = [name for name in asked.members if isinstance(name, str)]
+    for chosen in _subsets(words):
+        out.append({name: member(name) for name in chosen})
+        out += [{**dict.fromkeys(chosen), f"other {each}": True} for each in fresh if fixed]
+    if not asked.members and not asked.lengths:
+        out += [{f"other {each}": True} for each in fresh]
     return out
-
-
-def _objects(
-    constants: Sequence[JSON], lengths: Sequence[int], members: Sequence[JSON]
-) -> list[JSON]:
-    out: list[JSON] = [{}]
-    out += [value for value in constants if isinstance(value, dict)]
-    out += [{f"k{index}": None for index in range(length)} for length in _around(lengths)]
-    words = [member for member in members if isinstance(member, str)]
-    out += [dict.fromkeys(chosen) for chosen in _subsets(words)]
-    if not members and not lengths:
-        out.append({"other": True})
-    return out
-
-
-def _around(lengths: Sequence[int]) -> list[int]:
-    return sorted({near for n in lengths for near in (n - 1, n, n + 1) if near >= 0})
 
 
 def _subsets(members: Sequence[JSON]) -> Iterator[tuple[JSON, ...]]:

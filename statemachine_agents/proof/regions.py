@@ -12,6 +12,7 @@ Source: verification.md section 4.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from math import prod
@@ -20,13 +21,17 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 
 from statemachine_agents.errors import EvaluationError
-from statemachine_agents.proof.atoms import ERROR, Atoms, Truth, atoms_of, said
+from statemachine_agents.proof.atoms import ERROR, Atom, Atoms, Truth, atoms_of, said
 from statemachine_agents.proof.names import Names
 from statemachine_agents.proof.points import TooMany, points_of
 from statemachine_agents.table.expressions import Expression, Path
 from statemachine_agents.values import JSON
 
 MAX_REGIONS: Final = 200_000
+MAX_TRIES: Final = 64
+"""Values asked of a schema for one outcome; the next ones would mostly be refused as well."""
+
+_DOUBT: Final = "the values tried are ones a schema refuses; others may fit"
 
 Condition: TypeAlias = tuple[Expression, Truth]
 """An expression and what it is asked to be: True, False, or `ERROR`."""
@@ -38,7 +43,8 @@ class Answer:
 
     Args:
         verdict: `yes` with a witness, `no`, or `undecided` with the reason.
-        witness: first name -> value; parts no condition reads are left out.
+        witness: first name -> value; parts no condition reads are left out, and can be added
+            so that the schemas allow the whole and the conditions stay as they are.
         reason: why it is undecided.
     """
 
@@ -104,7 +110,7 @@ def regions(expressions: Sequence[Expression], names: Names) -> Regions:
         scope = _merged(part.scope for part in parts)
         sure = all(part.sure for part in parts) and _really(asked, scope) == outcomes
         if not sure and not doubt:
-            doubt = next((part.doubt for part in parts if part.doubt), "values are bound loosely")
+            doubt = _DOUBT
         found[outcomes] = scope if sure else None
     return Regions(asked, found, doubt)
 
@@ -144,7 +150,6 @@ class _Part:
     truths: Mapping[int, Truth]
     scope: Mapping[str, JSON]
     sure: bool
-    doubt: str
 
 
 def _outcomes(group: tuple[int, ...], atoms: Atoms, names: Names) -> list[_Part]:
@@ -153,17 +158,21 @@ def _outcomes(group: tuple[int, ...], atoms: Atoms, names: Names) -> list[_Part]
     if free:
         (index,) = free
         truths: tuple[Truth, ...] = (True, False, ERROR)
-        return [_Part({index: truth}, {}, False, atoms.reason) for truth in truths]
+        return [_Part({index: truth}, {}, False) for truth in truths]
     members = [atoms.atoms[index] for index in group]
     found: dict[tuple[Truth, ...], _Part] = {}
+    tries: Counter[tuple[Truth, ...]] = Counter()
     paths = tuple(dict.fromkeys(path for atom in members for path in atom.paths))
     for values, sure in points_of(paths, members, names):
         scope = _scope(paths, values)
         outcome = tuple(_truth(atom.expression, scope) for atom in members)
         known = found.get(outcome)
-        if known is None or (sure and not known.sure):
-            doubt = "" if sure else "a schema binds a value by a pattern or the like"
-            found[outcome] = _Part(dict(zip(group, outcome, strict=True)), scope, sure, doubt)
+        if known is not None and (known.sure or tries[outcome] >= MAX_TRIES):
+            continue
+        tries[outcome] += 1
+        really = sure and _possible(members, scope, outcome, names)
+        if known is None or really:
+            found[outcome] = _Part(dict(zip(group, outcome, strict=True)), scope, really)
     return list(found.values())
 
 
@@ -172,6 +181,16 @@ def _truth(expression: Expression, scope: Mapping[str, JSON]) -> Truth:
         return expression.holds(scope)
     except EvaluationError:
         return ERROR
+
+
+def _possible(
+    atoms: Sequence[Atom], scope: Mapping[str, JSON], outcome: tuple[Truth, ...], names: Names
+) -> bool:
+    """Whether schemas allow values, made whole, on which the atoms still say the same."""
+    whole = names.possible(scope)
+    return whole is not None and (
+        whole == scope or tuple(_truth(atom.expression, whole) for atom in atoms) == outcome
+    )
 
 
 def _really(expressions: Iterable[Expression], scope: Mapping[str, JSON]) -> tuple[Truth, ...]:

@@ -2,7 +2,7 @@
 
 Rules.  1. A shape never leaves out a value that can stand there.  2. A missing member is null, so a
 path is null wherever anything on its way may be absent.  3. What a shape cannot say (patterns,
-multiples) makes it `loose`: values made up for it may be ones that never come.
+multiples, parts that go together) the schema itself is asked for: `Names.possible`.
 Not here: which names have which shape (`names`), deciding conditions over shapes (`regions`).
 """
 
@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from statemachine_agents.proof.samples import referred
 from statemachine_agents.table.expressions import Index, Key, Literal
 from statemachine_agents.values import JSON
 
@@ -24,7 +25,9 @@ WORDS: Final[Mapping[str, str]] = {
     "string": "text", "integer": "number", "number": "number", "boolean": "boolean",
     "null": "null", "array": "list", "list": "list", "object": "object",
 }  # fmt: skip
-_LOOSE: Final = frozenset({"pattern", "format", "multipleOf", "not", "if", "allOf", "contains"})
+_LOOSE: Final = frozenset(
+    {"pattern", "format", "multipleOf", "not", "if", "allOf", "contains", "items", "uniqueItems"}
+)
 _DEEPEST: Final = 16
 
 
@@ -143,27 +146,49 @@ def shape_of(schema: Schema | None, steps: Iterable[Any] = (), root: Schema | No
     return _shape(schema, tuple(steps), schema if root is None else root, 0)
 
 
-def _shape(schema: Schema | None, steps: tuple[Any, ...], root: Schema | None, depth: int) -> Shape:
+def held_from(schema: Schema, steps: tuple[Any, ...]) -> int:
+    """Return how many steps must lead somewhere for all of them to; all when never sure."""
+    for there in range(len(steps)):
+        if not _shape(schema, steps, schema, 0, there).nullable:
+            return there
+    return len(steps)
+
+
+def _shape(
+    schema: Schema | None, steps: tuple[Any, ...], root: Schema | None, depth: int, there: int = -1
+) -> Shape:
+    """Return the shape at steps, given that what the first `there` of them lead to is no null."""
     if not isinstance(schema, Mapping) or not schema or depth > _DEEPEST:
         return ANY
     if isinstance(schema.get("$ref"), str):
-        return _shape(_referred(root, schema["$ref"]), steps, root, depth + 1)
+        return _shape(referred(root, schema["$ref"]), steps, root, depth + 1, there)
     for word in ("anyOf", "oneOf"):
         if isinstance(schema.get(word), list) and schema[word]:
-            parts = [_shape(part, steps, root, depth + 1) for part in schema[word]]
-            return reduce(either, parts)
-    own = _own(schema)
+            parts = [
+                _shape(part, steps, root, depth + 1, there)
+                for part in schema[word]
+                # What is somewhere further on is no null here.
+                if not (steps and there >= 0 and _is_null(part, root))
+            ]
+            return reduce(either, parts) if parts else NULL
+    own = own_shape(schema)
     if not steps:
         return own
     step, rest = steps[0], steps[1:]
-    inner, sure = _inside(schema, own, step)
+    if there >= 0:
+        own = attrs.evolve(own, kinds=own.kinds - {"null"})
+    inner, sure = inside(schema, own, step)
     if inner is None:
         return NULL
-    found = _shape(inner, rest, root, depth + 1)
-    return found if sure else or_null(found)
+    found = _shape(inner, rest, root, depth + 1, max(there - 1, -1))
+    return found if sure or there > 0 else or_null(found)
 
 
-def _inside(schema: Schema, own: Shape, step: Any) -> tuple[Schema | None, bool]:
+def _is_null(schema: Any, root: Schema | None) -> bool:
+    return _shape(schema, (), root, 0).kinds == {"null"}
+
+
+def inside(schema: Schema, own: Shape, step: Any) -> tuple[Schema | None, bool]:
     """Return the schema one step further, and whether something is surely there."""
     if isinstance(step, Key):
         if "object" not in own.kinds:
@@ -173,26 +198,37 @@ def _inside(schema: Schema, own: Shape, step: Any) -> tuple[Schema | None, bool]
         if step.name in members:
             required = step.name in (schema.get("required") or ())
             return members[step.name], required and own.kinds == {"object"}
+        if schema.get("patternProperties"):
+            return {}, False
         extra = schema.get("additionalProperties")
         if extra is False and own.known:
             return None, False
         return (extra if isinstance(extra, Mapping) else {}), False
     if isinstance(step, Index) and isinstance(step.node, Literal):
         if isinstance(step.node.value, str):
-            return _inside(schema, own, Key(step.node.value))
+            return inside(schema, own, Key(step.node.value))
         items = schema.get("items")
         return (None, False) if "list" not in own.kinds else (items or {}, False)
     return {}, False
 
 
-def _referred(root: Schema | None, ref: str) -> Schema | None:
-    place: Any = root
-    for part in ref.removeprefix("#").strip("/").split("/"):
-        place = place.get(part) if isinstance(place, Mapping) else None
-    return place if isinstance(place, Mapping) else None
+def settled(place: Any, root: Schema | None) -> Any:
+    """Return the first choice of a schema that is not null, for making up values."""
+    for _ in range(_DEEPEST):
+        if not isinstance(place, Mapping):
+            return None
+        parts = place.get("anyOf") or place.get("oneOf")
+        if isinstance(place.get("$ref"), str):
+            place = referred(root, place["$ref"])
+        elif isinstance(parts, list):
+            place = next((part for part in parts if not _is_null(part, root)), None)
+        else:
+            return place
+    return None
 
 
-def _own(schema: Schema) -> Shape:
+def own_shape(schema: Schema) -> Shape:
+    """Return what a schema says of its value itself, its choices and references apart."""
     listed: tuple[JSON, ...] | None = None
     if isinstance(schema.get("enum"), list):
         listed = tuple(schema["enum"])
@@ -204,8 +240,6 @@ def _own(schema: Schema) -> Shape:
         kinds = frozenset(WORDS.get(str(name), "object") for name in names)
     elif listed is not None:
         kinds = frozenset(kind_of(value) for value in listed)
-    elif "properties" in schema:
-        kinds = frozenset({"object"})
     else:
         kinds = frozenset(KINDS)
     if listed is not None:
@@ -223,8 +257,7 @@ def _own(schema: Schema) -> Shape:
         low,
         high,
         whole,
-        int(_bound(schema, "minLength") or _bound(schema, "minItems") or 0),
-        _length(schema),
+        *_lengths(schema, kinds),
         kinds != frozenset(KINDS),
         bool(_LOOSE & set(schema)) or (not whole and exclusive != (None, None)),
     )
@@ -235,7 +268,10 @@ def _bound(schema: Schema, key: str) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _length(schema: Schema) -> int | None:
-    bound = _bound(schema, "maxLength")
-    bound = _bound(schema, "maxItems") if bound is None else bound
-    return None if bound is None else int(bound)
+def _lengths(schema: Schema, kinds: frozenset[str]) -> tuple[int, int | None]:
+    """Return the bounds on a length; where texts and lists may come, neither binds the other."""
+    if {"text", "list"} <= kinds:
+        return 0, None
+    what = "Items" if "list" in kinds else "Length"
+    least, most = _bound(schema, f"min{what}"), _bound(schema, f"max{what}")
+    return int(least or 0), None if most is None else int(most)

@@ -228,3 +228,19 @@ def test_replies_have_the_schema_their_state_asks_for():
         context={"id": Key(type="string")},
     )  # fmt: skip
     assert ("type-mismatch", "transitions[0].guard") in [t[1:3] for t in found(table)]
+
+
+@pytest.mark.parametrize("guard", ["result.n > 2.5", "lower(result.name) == 'ab'"])
+def test_a_guard_that_can_hold_is_not_called_dead(guard):
+    """A fraction beside an integer, and a text in another spelling, leave a row alive."""
+    assert not {"guard-never", "shadowed-row"} & set(codes(desk(row(guard), row(target="failed"))))
+
+
+def test_a_row_for_another_spelling_is_alive():
+    """`Ab` is neither `ab` nor `AB`, though all are the same in lower case."""
+    rows = [
+        row("result.name in ['ab', 'AB']", "failed"),
+        row("lower(result.name) == 'ab'"),
+        row(target="failed"),
+    ]
+    assert "shadowed-row" not in codes(desk(*rows))

@@ -82,9 +82,8 @@ SCOPES = scopes()
 
 @pytest.mark.parametrize("part", range(4))
 def test_every_outcome_is_found_and_none_is_made_up(part):
-    """2 to 3 conditions at once, 5,000 cases a part: the same outcomes as trying all values."""
+    """1 to 3 conditions at once, 1,000 sets a part: the same outcomes as trying all values."""
     random = Random(part)
-    cases = 0
     for _ in range(1000):
         expressions = [
             parse(random_condition(random, random.choice((0, 1, 2))))
@@ -97,8 +96,6 @@ def test_every_outcome_is_found_and_none_is_made_up(part):
         for outcomes, witness in cut.found.items():
             assert witness is not None
             assert tuple(truth(each, witness) for each in expressions) == outcomes
-        cases += 5
-    assert cases == 5000
 
 
 def test_implication_agrees_with_trying_all_values():
