@@ -46,7 +46,7 @@ _TYPES: Final = {
 
 def check(sheet: Sheet) -> None:
     """Check every expression whose names have types."""
-    typist = _Typist(sheet)
+    typist = Typist(sheet)
     places = _places(sheet)
     for row in sheet.grid.rows:
         where = f"transitions[{row.index}]"
@@ -92,7 +92,7 @@ def _places(sheet: Sheet) -> dict[int, list[tuple[str, str]]]:
     }
 
 
-class _Typist:
+class Typist:
     """Looks at expressions, one after the other; says each thing once."""
 
     def __init__(self, sheet: Sheet) -> None:
@@ -237,9 +237,7 @@ class _Typist:
         declared = self.sheet.table.context.get(key)
         if declared is None or declared.type.removesuffix("?") not in _TYPES:
             return
-        wanted = {_TYPES[declared.type.removesuffix("?")]}
-        if declared.type.endswith("?"):
-            wanted.add("null")
+        wanted = kinds_of(declared.type)
         self._fits(where, f"context.{key}", declared.type, wanted, value, names)
 
     def bound(
@@ -314,6 +312,14 @@ class _Typist:
                 return None if first is None or second is None else (first - {"null"}) | second
             case _:  # lower, ago
                 return frozenset({"text"})
+
+
+def kinds_of(declared: str) -> set[str]:
+    """Return the kinds a declared context type takes; every kind for `any`."""
+    own = _TYPES.get(declared.removesuffix("?"))
+    if own is None:
+        return set(_WORD)
+    return {own, "null"} if declared.endswith("?") else {own}
 
 
 def _walk(root: Node) -> Iterator[Node]:

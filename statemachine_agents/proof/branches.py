@@ -1,0 +1,312 @@
+"""What one fact can do in one state: which row it fires, and what it is to each rule.
+
+Rules.  1. Guards and the `where` of rules are decided together, so a row that fires on
+`result.eligible` and a rule that asks for it agree.  2. Whatever cannot be decided is possible.
+3. A rule with `per=` is followed for one value at a time: a fact may be about that value or about
+another, unless the table binds the value and never changes it.
+Not here: which facts can come when (`moves`), the search (`product`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from statemachine_agents.errors import ExpressionError
+from statemachine_agents.proof.atoms import ERROR, Truth
+from statemachine_agents.proof.kinds import Typist, kinds_of
+from statemachine_agents.proof.names import Names, arguments_of, names_at
+from statemachine_agents.proof.regions import regions
+from statemachine_agents.proof.sheet import Sheet
+from statemachine_agents.table.automata import ORDER, Role
+from statemachine_agents.table.expressions import (
+    Binary,
+    Call,
+    Expression,
+    Key,
+    Node,
+    Path,
+    Quantifier,
+    Unary,
+    children,
+    unparse,
+)
+from statemachine_agents.table.grid import Cell, Entry, Row
+from statemachine_agents.table.rules import Atom, Rule
+from statemachine_agents.values import JSON
+
+Roles: TypeAlias = tuple[tuple[Role, ...], ...]
+"""What a fact is to each rule, in the order of the rules."""
+
+GUARD_ERROR: Final = "guard.error"
+_ENDS: Final = {"failed": "failed", "cancelled": "cancelled"}
+
+
+@attrs.frozen
+class Branch:
+    """One thing a fact can do.
+
+    Args:
+        row: the row that takes it, or None for the default.
+        target: the next state; empty where the run stays.
+        end: `failed` or `cancelled` where the default ends the run.
+        error: a guard or assign cannot be evaluated, so `guard.error` comes next.
+        roles: what the fact is to each rule.
+        scope: values with which this happens, as far as conditions read them.
+    """
+
+    row: Row | None
+    target: str
+    end: str
+    error: bool
+    roles: Roles
+    scope: Mapping[str, JSON] = attrs.field(factory=dict, eq=False)
+
+
+class Branches:
+    """Every branch of a table's cells and calls for some rules, worked out when first asked for."""
+
+    def __init__(self, sheet: Sheet, rules: tuple[Rule, ...], plain: Branches | None = None) -> None:
+        self.sheet = sheet
+        self.rules = rules
+        self.table = sheet.table
+        self.typist = plain.typist if plain is not None else Typist(sheet)
+        self.plain = plain
+        self._cells: dict[tuple[str, str, tuple[int, ...]], tuple[Branch, ...]] = {}
+        self._calls: dict[str, tuple[Branch, ...]] = {}
+        self._heard = [_pairs(rule) for rule in rules]
+        self.free = tuple(rule.per is not None and not self._fixed(rule) for rule in rules)
+        """Whether facts may be about another value of `per=` than the one that is followed."""
+
+    def speaks_of(self, name: str) -> bool:
+        """Whether a rule can tell a fact from others."""
+        return any(name in heard for heard in self._heard)
+
+    def at(self, state: str, event: str, facts: frozenset[str] = frozenset()) -> tuple[Branch, ...]:
+        """Return what an event can do in a state, once these facts of the visit have come."""
+        cell = self.sheet.grid.cell(state, event)
+        entries = (*cell.notes, *cell.moves)
+        live = tuple(
+            index for index, entry in enumerate(entries) if set(entry.needs) <= facts | {event}
+        )
+        key = (state, event, live)
+        found = self._cells.get(key)
+        if found is None:
+            if self.plain is not None and not self.speaks_of(event):
+                nothing = ((),) * len(self.rules)
+                found = tuple(
+                    attrs.evolve(branch, roles=nothing)
+                    for branch in self.plain.at(state, event, facts)
+                )
+            else:
+                found = tuple(self._cell(cell, [entries[index] for index in live], state, event))
+            self._cells[key] = found
+        return found
+
+    def call(self, tool: str) -> tuple[Branch, ...]:
+        """Return what the intent of a tool can be to the rules."""
+        found = self._calls.get(tool)
+        if found is None:
+            found = self._calls[tool] = tuple(self._call(tool))
+        return found
+
+    # --------------------------------------------------------------------------- working out
+
+    def _cell(
+        self, cell: Cell, entries: Sequence[Entry], state: str, event: str
+    ) -> Iterator[Branch]:
+        names = names_at(self.table, self.sheet.specs, event, state)
+        if any(entry.needs for entry in entries):
+            names = attrs.evolve(names, given={**names.given, "results": {}})
+        guards = [entry.row.guard for entry in entries if entry.row.guard is not None]
+        atoms = [(number, role, atom) for number, role, atom in self._named(event)]
+        wheres = [atom.where for _, _, atom in atoms if atom.where is not None]
+        seen: dict[tuple[Any, ...], Branch] = {}
+        for truths, scope in _outcomes((*guards, *wheres), names):
+            given = iter(truths[: len(guards)])
+            held = [True if entry.row.guard is None else next(given) for entry in entries]
+            roles = self._roles(event, atoms, truths[len(guards) :])
+            for branch in self._taken(cell, entries, held, names):
+                for each in self._variants(roles):
+                    made = attrs.evolve(branch, roles=each, scope=scope or {})
+                    known = seen.get(key := (branch.row and branch.row.index, branch.error, each))
+                    if known is None or (scope is not None and not known.scope):
+                        seen[key] = made
+        yield from seen.values()
+
+    def _taken(
+        self, cell: Cell, entries: Sequence[Entry], held: Sequence[Truth], names: Names
+    ) -> Iterator[Branch]:
+        """Return what happens when guards hold so, with and without an assign that fails."""
+        fails = Branch(None, "", "", True, ())
+        for entry, truth in zip(entries, held, strict=True):
+            if truth is ERROR:
+                yield fails
+                return
+            if not truth:
+                continue
+            if self._risky(entry.row, names):
+                yield fails
+            if not entry.row.note:
+                target = "" if entry.row.stays else str(entry.row.transition.target)
+                yield Branch(entry.row, target, "", False, ())
+                return
+        yield Branch(None, "", _ENDS.get(cell.default, ""), False, ())
+
+    def _risky(self, row: Row, names: Names) -> bool:
+        """Whether an assign of a row may not be evaluated, or may not fit its key."""
+        for target, value in row.assigns:
+            if not self._total(value.root, names):
+                return True
+            key = self.table.context.get(target.root)
+            if key is None or target.steps or key.type.startswith("any"):
+                continue
+            kinds = self.typist.kinds(value.root, names)
+            if kinds is None or not kinds <= kinds_of(key.type):
+                return True
+        return False
+
+    def _total(self, node: Node, names: Names) -> bool:
+        """Whether an expression has a value whatever comes."""
+        if isinstance(node, Quantifier):
+            return False
+        parts = children(node)
+        if not all(self._total(part, names) for part in parts):
+            return False
+        kinds = [self.typist.kinds(part, names) for part in parts]
+        match node:
+            case Unary(op="not"):
+                return kinds == [{"boolean"}]
+            case Unary():
+                return kinds == [{"number"}]
+            case Binary(op="and" | "or"):
+                return kinds == [{"boolean"}, {"boolean"}]
+            case Binary(op="==" | "!="):
+                return True
+            case Binary(op="in"):
+                return False
+            case Binary(op="-"):
+                return kinds == [{"number"}, {"number"}]
+            case Binary():
+                return kinds in ([{"number"}, {"number"}], [{"text"}, {"text"}])
+            case Call(function="len"):
+                return kinds[0] is not None and kinds[0] <= {"text", "list", "object"}
+            case Call(function="lower"):
+                return kinds == [{"text"}]
+            case Call(function="ago"):
+                return False
+            case _:
+                return True
+
+    def _call(self, tool: str) -> Iterator[Branch]:
+        spec = (self.sheet.specs or {}).get(tool)
+        names = Names(self.table, {"args": arguments_of(self.table, spec, tool)})
+        atoms = [(number, role, atom) for number, role, atom in self._named(tool)]
+        wheres = [atom.where for _, _, atom in atoms if atom.where is not None]
+        use = self.table.tools.get(tool)
+        when = self._parsed(None if use is None else use.when)
+        asked = (*wheres, *([when] if when is not None and wheres else ()))
+        seen: dict[Roles, Branch] = {}
+        for truths, scope in _outcomes(asked, names):
+            if when is not None and wheres and truths[-1] is not True:
+                continue  # the gate refuses what its condition does not allow
+            for roles in self._variants(self._roles(tool, atoms, truths)):
+                if roles not in seen or (scope is not None and not seen[roles].scope):
+                    seen[roles] = Branch(None, "", "", False, roles, scope or {})
+        yield from seen.values()
+
+    def _parsed(self, text: str | None) -> Expression | None:
+        try:
+            return None if text is None else self.sheet.quietly(text)
+        except ExpressionError:
+            return None
+
+    # --------------------------------------------------------------------------------- rules
+
+    def _named(self, name: str) -> Iterator[tuple[int, Role, Atom]]:
+        for number, heard in enumerate(self._heard):
+            for role, atom in heard.get(name, ()):
+                yield number, role, atom
+
+    def _roles(
+        self, name: str, atoms: Sequence[tuple[int, Role, Atom]], truths: Sequence[Truth]
+    ) -> Roles:
+        wheres = iter(truths)
+        found: list[list[Role]] = [[] for _ in self.rules]
+        for number, role, atom in atoms:
+            if (atom.where is None or next(wheres) is True) and role not in found[number]:
+                found[number].append(role)
+        return tuple(
+            rule.complete(name, tuple(sorted(roles, key=ORDER.index)))
+            for rule, roles in zip(self.rules, found, strict=True)
+        )
+
+    def _variants(self, roles: Roles) -> Iterable[Roles]:
+        """Return the roles, and those of a fact that is about another value of `per=`."""
+        if not any(self.free):
+            return (roles,)
+        choices = [
+            (mine, ()) if free and mine else (mine,)
+            for mine, free in zip(roles, self.free, strict=True)
+        ]
+        return product(*choices)
+
+    def _fixed(self, rule: Rule) -> bool:
+        """Whether every fact of a rule is about one value: bound, and the same all run long."""
+        root = None if rule.per is None else rule.per.root
+        if not isinstance(root, Path):
+            return False
+        if root.root == "context":
+            return self._constant([root])
+        if root.root != "args" or len(root.steps) != 1 or not isinstance(root.steps[0], Key):
+            return False
+        bound = set()
+        for atom in rule.atoms():
+            use = self.table.tools.get(atom.tool)
+            text = None if use is None else use.bind.get(root.steps[0].name)
+            value = self._parsed(text)
+            if value is None or not self._constant(value.paths()):
+                return False
+            bound.add(unparse(value.root))
+        return len(bound) == 1
+
+    def _constant(self, paths: Iterable[Path]) -> bool:
+        assigned = {target.root for row in self.sheet.grid.rows for target, _ in row.assigns}
+        return all(
+            path.root == "context"
+            and path.steps
+            and isinstance(path.steps[0], Key)
+            and path.steps[0].name not in assigned
+            and self.table.context[path.steps[0].name].scope != "stretch"
+            for path in paths
+            if path.root != "context" or not path.steps or _name(path) in self.table.context
+        )
+
+
+def _name(path: Path) -> str:
+    step = path.steps[0]
+    return step.name if isinstance(step, Key) else ""
+
+
+def _pairs(rule: Rule) -> dict[str, list[tuple[Role, Atom]]]:
+    found: dict[str, list[tuple[Role, Atom]]] = {}
+    for role, side in zip(rule.automaton.sides, rule.sides, strict=True):
+        for atom in side:
+            found.setdefault(atom.name, []).append((role, atom))
+    return found
+
+
+def _outcomes(
+    expressions: tuple[Expression, ...], names: Names
+) -> list[tuple[tuple[Truth, ...], Mapping[str, JSON] | None]]:
+    """Return what conditions can be together, each with values where some are known."""
+    if not expressions:
+        return [((), {})]
+    cut = regions(expressions, names)
+    if cut.complete:
+        return list(cut.found.items())
+    every: tuple[Truth, ...] = (True, False, ERROR)
+    return [(truths, None) for truths in product(every, repeat=min(len(expressions), 6))]
