@@ -80,7 +80,7 @@ def breaks(rule: Rule, before: list[Fact], fact: Fact) -> bool:
             return b and bool(seen("a"))
         case "not_both":
             first = next((x for x in _sides_taken(rule, before)), None)
-            return (a and first == "b") or (b and first == "a")
+            return (a and b) or (a and first == "b") or (b and first == "a")
         case "within":
             return fact[0] == TURN and _waited(rule, before) == rule.n + 1
         case "ends_within":

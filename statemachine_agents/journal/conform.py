@@ -282,10 +282,9 @@ class _Plain:
             if move is None:
                 move = self._moves[pair] = self._played(name)
             self.at, broken = move
-        elif call in self._open and "." in name:
-            self._close(name, call)
-            return ()
         else:
+            if call in self._open and "." in name:
+                self._close(name, call)
             before = self.at
             self.at, broken = self._played(name)
             if self.at != before and is_call(name) and self.rule.counts(self._roles[name]):
@@ -321,8 +320,7 @@ class _Full:
         """Move; return the values for which the rule is broken."""
         rule, state = self.rule, self.state
         if "." in name and f"open {call}" in state:
-            self.state = rule.close(state, name, call)
-            return ()
+            self.state = state = rule.close(state, name, call)
         roles = rule.roles(name, scope)
         if not roles:
             return ()

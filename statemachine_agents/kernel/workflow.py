@@ -215,7 +215,7 @@ def _bounded(limits: Limits, turns: int | None) -> Limits:
     """Return the limits of a run whose rules allow so many turns: `ends_within` is such a limit."""
     if turns is None or turns >= limits.requests:
         return limits
-    return attrs.evolve(limits, requests=turns)
+    return attrs.evolve(limits, requests=max(1, turns))
 
 
 def _kind_of(value: JSON) -> str:

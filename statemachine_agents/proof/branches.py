@@ -2,8 +2,9 @@
 
 Rules.  1. Guards and the `where` of rules are decided together, so a row that fires on
 `result.eligible` and a rule that asks for it agree.  2. Whatever cannot be decided is possible.
-3. A rule with `per=` is followed for one value at a time: a fact may be about that value or about
-another, unless the table binds the value and never changes it.
+3. A rule with `per=` is followed for one value at a time, in a *world* each: one for every value
+that some facts always have (a bound argument that never changes, null where an event carries
+nothing), and one for any other value. What a fact is about may be known, or left open.
 Not here: which facts can come when (`moves`), the search (`product`).
 """
 
@@ -35,13 +36,16 @@ from statemachine_agents.table.expressions import (
     unparse,
 )
 from statemachine_agents.table.grid import Cell, Entry, Row
-from statemachine_agents.table.rules import Atom, Rule
+from statemachine_agents.table.rules import Atom, Rule, is_call
 from statemachine_agents.values import JSON
 
 Roles: TypeAlias = tuple[tuple[Role, ...], ...]
 """What a fact is to each rule, in the order of the rules."""
 
 GUARD_ERROR: Final = "guard.error"
+ANY_OTHER: Final = "any other value"
+"""The world of values that no fact always has."""
+
 _ENDS: Final = {"failed": "failed", "cancelled": "cancelled"}
 
 
@@ -69,17 +73,22 @@ class Branch:
 class Branches:
     """Every branch of a table's cells and calls for some rules, worked out when first asked for."""
 
-    def __init__(self, sheet: Sheet, rules: tuple[Rule, ...], plain: Branches | None = None) -> None:
+    def __init__(
+        self,
+        sheet: Sheet,
+        rules: tuple[Rule, ...],
+        plain: Branches | None = None,
+        world: str | None = None,
+    ) -> None:
         self.sheet = sheet
         self.rules = rules
         self.table = sheet.table
-        self.typist = plain.typist if plain is not None else Typist(sheet)
         self.plain = plain
+        self.typist: Typist = Typist(sheet) if plain is None else plain.typist
+        self.world = world
         self._cells: dict[tuple[str, str, tuple[int, ...]], tuple[Branch, ...]] = {}
         self._calls: dict[str, tuple[Branch, ...]] = {}
         self._heard = [_pairs(rule) for rule in rules]
-        self.free = tuple(rule.per is not None and not self._fixed(rule) for rule in rules)
-        """Whether facts may be about another value of `per=` than the one that is followed."""
 
     def speaks_of(self, name: str) -> bool:
         """Whether a rule can tell a fact from others."""
@@ -130,7 +139,7 @@ class Branches:
             held = [True if entry.row.guard is None else next(given) for entry in entries]
             roles = self._roles(event, atoms, truths[len(guards) :])
             for branch in self._taken(cell, entries, held, names):
-                for each in self._variants(roles):
+                for each in self._variants(event, roles):
                     made = attrs.evolve(branch, roles=each, scope=scope or {})
                     known = seen.get(key := (branch.row and branch.row.index, branch.error, each))
                     if known is None or (scope is not None and not known.scope):
@@ -213,7 +222,7 @@ class Branches:
         for truths, scope in _outcomes(asked, names):
             if when is not None and wheres and truths[-1] is not True:
                 continue  # the gate refuses what its condition does not allow
-            for roles in self._variants(self._roles(tool, atoms, truths)):
+            for roles in self._variants(tool, self._roles(tool, atoms, truths)):
                 if roles not in seen or (scope is not None and not seen[roles].scope):
                     seen[roles] = Branch(None, "", "", False, roles, scope or {})
         yield from seen.values()
@@ -244,34 +253,64 @@ class Branches:
             for rule, roles in zip(self.rules, found, strict=True)
         )
 
-    def _variants(self, roles: Roles) -> Iterable[Roles]:
-        """Return the roles, and those of a fact that is about another value of `per=`."""
-        if not any(self.free):
-            return (roles,)
-        choices = [
-            (mine, ()) if free and mine else (mine,)
-            for mine, free in zip(roles, self.free, strict=True)
-        ]
+    def _variants(self, name: str, roles: Roles) -> Iterable[Roles]:
+        """Return what a fact is to the rules, should it be about the value that is followed."""
+        choices = []
+        for rule, mine in zip(self.rules, roles, strict=True):
+            key = self.key(rule, name) if mine and rule.per is not None else self.world
+            if key is None or (self.world is None and rule.per is not None):
+                never = self.world == "null" and not self._nullable(rule, name)
+                choices.append(((),) if never else (mine, ()) if mine else (mine,))
+            else:
+                choices.append((mine,) if key == self.world else ((),))
         return product(*choices)
 
-    def _fixed(self, rule: Rule) -> bool:
-        """Whether every fact of a rule is about one value: bound, and the same all run long."""
+    def _nullable(self, rule: Rule, name: str) -> bool:
+        """Whether the value of `per=` that a fact carries may be null, or read as null."""
         root = None if rule.per is None else rule.per.root
         if not isinstance(root, Path):
-            return False
+            return True
+        specs = self.sheet.specs
+        spec = (specs or {}).get(name)
+        shape = (
+            Names(self.table, {"args": arguments_of(self.table, spec, name)})
+            if is_call(name)
+            else names_at(self.table, specs, name)
+        ).shape(root)
+        return not shape.known or shape.nullable
+
+    def worlds(self) -> tuple[str, ...]:
+        """Return the values of `per=` to follow one rule for: known ones, and any other."""
+        (rule,) = self.rules
+        if rule.per is None:
+            return ("",)
+        names = set(self._heard[0])
+        if rule.automaton.hears_other:
+            names |= {
+                tool for state in self.table.states.values() for tool in self.table.tools_in(state)
+            }
+        keys = {self.key(rule, name) for name in names}
+        known = sorted(key for key in keys if key is not None)
+        return (*known, ANY_OTHER) if None in keys else tuple(known)
+
+    def key(self, rule: Rule, name: str) -> str | None:
+        """Return the value of `per=` that a fact always has, as a text; None when it varies."""
+        root = None if rule.per is None else rule.per.root
+        if not isinstance(root, Path):
+            return None
         if root.root == "context":
-            return self._constant([root])
-        if root.root != "args" or len(root.steps) != 1 or not isinstance(root.steps[0], Key):
-            return False
-        bound = set()
-        for atom in rule.atoms():
-            use = self.table.tools.get(atom.tool)
-            text = None if use is None else use.bind.get(root.steps[0].name)
-            value = self._parsed(text)
-            if value is None or not self._constant(value.paths()):
-                return False
-            bound.add(unparse(value.root))
-        return len(bound) == 1
+            return unparse(root) if self._constant([root]) else None
+        if root.root in ("visits", "iterations", "now"):
+            return None
+        carried = {"args"} if is_call(name) else set(names_at(self.table, None, name).given)
+        if root.root not in carried:
+            return "null"
+        use = self.table.tools.get(name.partition(".")[0])
+        if root.root == "args" and use is not None and len(root.steps) == 1:
+            value = self._parsed(use.bind.get(_name(root)))
+            if value is not None and self._constant(value.paths()):
+                return unparse(value.root)
+        return None
 
     def _constant(self, paths: Iterable[Path]) -> bool:
         assigned = {target.root for row in self.sheet.grid.rows for target, _ in row.assigns}

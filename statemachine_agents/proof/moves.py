@@ -25,11 +25,19 @@ from statemachine_agents.values import JSON
 FRESH, LATE, DOUBT, OLD_DOUBT = range(4)
 """A call made in this visit; made before it; in doubt since this visit; in doubt for longer."""
 
-MANY: Final = 3
-"""So many alike calls at once stand for any number."""
+MANY: Final = 2
+"""So many alike calls at once stand for any number; of reads that no rule counts, one does."""
+
+LIMIT: Final = "limit"
 
 _OUTSIDE: Final = ("user.message", "approval.granted", "approval.rejected", "timer.fired")
 _OUTCOMES: Final = ("ok", "error", "unknown")
+_MADE: Final = "made "
+"""Before the name of a tool in `Place.used`: it was called, and how that ended is still to come."""
+_MODEL: Final = ("model.done", "model.refused", "model.failed")
+_BEFORE_ASKING: Final = (
+    "refusals", "nudges", "iterations", "idle", "requests", "calls", "tokens", "cost_usd", "seconds",
+)  # fmt: skip
 
 Open: TypeAlias = tuple[str, tuple[bool, ...], int]
 """A call: its tool, which rules count it until it fails, and one of `FRESH LATE DOUBT OLD_DOUBT`."""
@@ -102,12 +110,27 @@ class Moves:
         self.specs = branches.sheet.specs
         self.hears_other = any(rule.automaton.hears_other for rule in self.rules)
         self.hears_turns = any(rule.automaton.hears_turns for rule in self.rules)
+        self._readers = {
+            tool for tool in self._tools()
+            if effect_of(self.table, self.specs, tool) in ("read", "signal")
+        }  # fmt: skip
         self.trackable = {tool for tool in self._tools() if self._tracked(tool)}
-        self.limits = self.table.limits
+        self._untracked = [
+            tool for tool in sorted(self._tools() - self.trackable)
+            if effect_of(self.table, self.specs, tool) in ("manual", "verifiable", "idempotent")
+        ]  # fmt: skip
+        self._limits = tuple(
+            f"limit.{name}" for name in _BEFORE_ASKING
+            if getattr(self.table.limits, name) is not None
+        )  # fmt: skip
         self.seen: list[set[Role]] = [set() for _ in self.rules]
         """Roles that facts can play, as far as was searched."""
         self._inside: dict[str, set[str]] | None = None
         self._cycles: dict[str, bool] = {}
+        self._needs: dict[str, frozenset[str]] = {}
+        self._alike: dict[
+            tuple[str, tuple[str, ...]], tuple[tuple[str, ...], tuple[tuple[str, Branch], ...]]
+        ] = {}
 
     def start(self) -> Place:
         """Return where every run begins."""
@@ -125,7 +148,8 @@ class Moves:
         state = self.table.states[place.state]
         waits = [call for call in place.open if call[2] in (FRESH, LATE)]
         yield from self._returns(place, state)
-        yield from self._resolutions(place)
+        if place.phase != "asked":  # nothing is taken while the model thinks
+            yield from self._resolutions(place)
         if place.phase in ("asked", "calls"):
             yield from self._replying(place, state)
         elif place.phase == "do" and int(place.used) < len(state.do or ()):
@@ -133,7 +157,7 @@ class Moves:
         if waits:
             return
         match place.phase:
-            case "calls":
+            case "calls" if not place.used.startswith(_MADE):
                 yield self._quiet(place, place._replace(phase="idle", used=""))
             case "do" if int(place.used) >= len(state.do or ()):
                 yield from self._event(place, "settled", phase="settled")
@@ -152,8 +176,7 @@ class Moves:
         if self._revisits(place.state):
             if place.raised:
                 yield self._fails(place, "limit.visits")
-            else:
-                yield from self._event(place, "limit.visits", phase="idle")
+            yield from self._event(place, "limit.visits", phase="idle")
         cell = self.grid.cell(place.state, "entered")
         if cell.moves or cell.notes or cell.default == "failed":
             yield from self._event(place, "entered", phase="idle")
@@ -163,11 +186,11 @@ class Moves:
     def _idle(self, place: Place, state: State) -> Iterator[Next]:
         cells = self.grid.cells.get(state.name, {})
         doubts = [call for call in place.open if call[2] in (DOUBT, OLD_DOUBT)]
-        if not doubts:
-            yield from self._event(place, "run.cancelled")
-        for event in _OUTSIDE:
-            if event in cells and not (event == "user.message" and place.open):
-                yield from self._event(place, event, phase="idle")
+        events = tuple(
+            event for event in _OUTSIDE
+            if event in cells and not (event == "user.message" and place.open)
+        )  # fmt: skip
+        yield from self._several(place, events if doubts else ("run.cancelled", *events))
         if any(call[2] == DOUBT for call in doubts):
             return  # parked until it is resolved
         if state.verb == "ask":
@@ -180,36 +203,35 @@ class Moves:
                     yield from self._event(place, f"{child}.{outcome}", phase="idle")
             yield from self._event(place, "settled", phase="settled")
             yield from self._event(place, GUARD_ERROR, phase="idle")
-        elif state.wait == ("resolution",) and not doubts and state.after is None:
-            yield self._fails(place, "settled")
+        elif "resolution" in (state.wait or ()) and not doubts:
+            for tool in self._untracked:  # one may be in doubt for longer than was followed
+                yield from self._event(place._replace(raised=""), f"{tool}.ok")
+                yield from self._event(place._replace(raised=""), f"{tool}.error")
+            if state.wait == ("resolution",) and state.after is None:
+                yield self._fails(place, "settled")
 
     def _asking(self, place: Place, state: State) -> Iterator[Next]:
         if place.raised:
-            yield self._fails(place, place.raised)
+            yield self._fails(place, "limit")
             return
-        for name in ("refusals", "nudges", "iterations", "idle", "requests", "calls", "tokens",
-                     "cost_usd", "seconds"):  # fmt: skip
-            if getattr(self.limits, name) is not None:
-                yield from self._event(place, f"limit.{name}", phase="idle")
+        yield from self._several(place, self._limits)
         hop = Hop(state.name, TURN)
         if not self.hears_turns:
             yield hop, place._replace(phase="asked")
             return
         roles: Roles = tuple(
-            ("turn",)
-            if rule.automaton.hears_turns and (rule.per is None or at is not None)
-            else ()
+            ("turn",) if rule.automaton.hears_turns and (rule.per is None or at is not None) else ()
             for rule, at in zip(self.rules, place.at, strict=True)
         )
-        played = self._played(place, roles)
-        yield hop, played if isinstance(played, Broken) else place._replace(
-            phase="asked", at=played
+        played = self.play(place.at, roles)
+        yield (
+            hop,
+            played if isinstance(played, Broken) else place._replace(phase="asked", at=played),
         )
 
     def _replying(self, place: Place, state: State) -> Iterator[Next]:
         if place.phase == "asked":
-            for event in ("model.done", "model.refused", "model.failed"):
-                yield from self._event(place, event, phase="idle")
+            yield from self._several(place, _MODEL)
         asks = any(
             tool in self.table.tools and self.table.tools[tool].approve
             for tool in self.table.tools_in(state)
@@ -217,18 +239,17 @@ class Moves:
         if asks:
             yield from self._event(place, "approval.rejected", phase="calls")
         for tool in self.table.tools_in(state):
-            reads = self._reads(tool)
-            used = place.used
-            if not reads and used and not state.parallel and used != f"made {tool}":
-                continue
-            after = place._replace(phase="calls", used=used if reads else f"made {tool}")
+            reads, used = self._reads(tool), place.used
+            free = reads or state.parallel or not used
+            after = place._replace(phase="calls", used=used if reads else tool)
             if tool in self.trackable:
-                if reads or state.parallel or not used:
+                if free:
                     yield from self._intend(after, tool)
-            elif reads or used or state.parallel:
-                yield from self._outcomes(after, tool, FRESH)
-            else:
-                yield Hop(state.name, tool), after
+            elif reads or state.parallel or used == f"{_MADE}{tool}":
+                yield from self._outcomes(after, tool)
+            elif free:
+                made = after._replace(used=f"{_MADE}{tool}")
+                yield from self._intend(made, tool, tracked=False)
 
     def _begin_do(self, place: Place, state: State) -> Iterator[Next]:
         if state.do == ("undo",):
@@ -238,9 +259,8 @@ class Moves:
             yield self._fails(place, "entered")
             return
         if place.raised:
-            yield self._fails(place, place.raised)
-        else:
-            yield from self._event(place, "limit.calls", phase="idle")
+            yield self._fails(place, "limit.calls")
+        yield from self._event(place, "limit.calls", phase="idle")
         yield self._quiet(place, place._replace(phase="do", used="0"))
 
     def _doing(self, place: Place, state: State, begun: int) -> Iterator[Next]:
@@ -254,10 +274,10 @@ class Moves:
         yield from self._intend(after, tool)
 
     def _undoing(self, place: Place) -> Iterator[Next]:
-        for tool in self._undos():
+        for tool in self.undos():
             if self.branches.speaks_of(tool) or self.hears_other:
                 for branch in self.branches.call(tool):
-                    played = self._played(place, branch.roles)
+                    played = self.play(place.at, branch.roles)
                     hop = Hop(place.state, tool, scope=branch.scope)
                     yield hop, played if isinstance(played, Broken) else place._replace(at=played)
             for outcome in _OUTCOMES:
@@ -268,12 +288,15 @@ class Moves:
 
     # --------------------------------------------------------------------------------- calls
 
-    def _intend(self, place: Place, tool: str) -> Iterator[Next]:
+    def _intend(self, place: Place, tool: str, *, tracked: bool = True) -> Iterator[Next]:
         for branch in self.branches.call(tool):
             hop = Hop(place.state, tool, scope=branch.scope, mine=self._mine(branch.roles))
-            played = self._played(place, branch.roles)
+            played = self.play(place.at, branch.roles)
             if isinstance(played, Broken):
                 yield hop, played
+                continue
+            if not tracked:
+                yield hop, place._replace(at=played)
                 continue
             counted = tuple(
                 rule.counts(roles) and new != old
@@ -282,7 +305,7 @@ class Moves:
                 )
             )
             call = (tool, counted, FRESH)
-            yield hop, self._normal(place._replace(open=_with(place.open, call), at=played))
+            yield hop, self._normal(place._replace(open=self._with(place.open, call), at=played))
 
     def _returns(self, place: Place, state: State) -> Iterator[Next]:
         """Return results of open calls: those of this visit may move, late ones do not."""
@@ -290,9 +313,9 @@ class Moves:
             tool, _, status = call
             if status == FRESH:
                 phase = place.phase if place.phase in ("calls", "do") else "idle"
-                yield from self._outcomes(place, tool, FRESH, call, phase)
+                yield from self._outcomes(place, tool, call, phase)
             elif status == LATE:
-                yield from self._outcomes(place, tool, LATE, call, place.phase)
+                yield from self._outcomes(place, tool, call, place.phase)
         del state
 
     def _resolutions(self, place: Place) -> Iterator[Next]:
@@ -307,7 +330,6 @@ class Moves:
         self,
         place: Place,
         tool: str,
-        status: int,
         call: Open | None = None,
         phase: str = "calls",
     ) -> Iterator[Next]:
@@ -321,7 +343,7 @@ class Moves:
                 yield from self._closed(place, call, event, phase)
             elif outcome == "unknown":
                 made = (tool, (False,) * len(self.rules), DOUBT)
-                after = place._replace(open=_with(place.open, made))
+                after = place._replace(open=self._with(place.open, made))
                 yield from self._event(after, event, phase=phase)
             else:
                 yield from self._event(place, event, phase=phase)
@@ -339,14 +361,14 @@ class Moves:
                 rule.automaton.take_back(now or 0) if mine else now
                 for rule, mine, now in zip(self.rules, counted, place.at, strict=True)
             )
-        for rest in _without(place.open, call):
+        for rest in self._without(place.open, call):
             opened = rest
             if outcome == "unknown":
-                opened = _with(rest, (tool, counted, OLD_DOUBT if late else DOUBT))
+                opened = self._with(rest, (tool, counted, OLD_DOUBT if late else DOUBT))
             after = place._replace(open=opened, at=at)
-            yield from self._event(after, event, phase=phase, late=late, deaf=counted)
+            yield from self._event(after, event, phase=phase, late=late)
             if tool in self.table.signals and not late:
-                yield from self._event(after, event, phase=phase, goes_on=True, deaf=counted)
+                yield from self._event(after, event, phase=phase, goes_on=True)
 
     # -------------------------------------------------------------------------------- events
 
@@ -358,34 +380,62 @@ class Moves:
         phase: str = "idle",
         late: bool = False,
         goes_on: bool = False,
-        deaf: tuple[bool, ...] = (),
     ) -> Iterator[Next]:
-        """Return what an event does; `deaf` rules only hear that their call has ended."""
-        keeps = any(
-            event in entry.needs
-            for cell in self.grid.cells.get(place.state, {}).values()
-            for entry in (*cell.notes, *cell.moves)
-        )
-        facts = place.facts | {event} if keeps and not late else place.facts
+        """Return what an event does."""
+        keeps = not late and event in self.needed(place.state)
+        facts = place.facts | {event} if keeps else place.facts
         raised = "" if event in _OUTSIDE else place.raised
         for branch in self.branches.at(place.state, event, place.facts):
             if goes_on and not branch.target:
                 continue
-            roles = branch.roles
-            if any(deaf):
-                roles = tuple(
-                    () if off else mine for off, mine in zip(deaf, roles, strict=True)
-                )
             hop = Hop(
                 place.state, event, "" if branch.row is None else branch.row.label,
                 scope=branch.scope, mine=self._mine(branch.roles), late=late,
             )  # fmt: skip
-            played = self._played(place, roles)
+            played = self.play(place.at, branch.roles)
             if isinstance(played, Broken):
                 yield hop, played
                 continue
             now = self._normal(place._replace(facts=facts, at=played, raised=raised))
             yield self._landed(now, hop, branch, event, phase, late=late, goes_on=goes_on)
+
+    def _several(
+        self, place: Place, events: tuple[str, ...], phase: str = "idle"
+    ) -> Iterator[Next]:
+        """Return what events do, of those that no rule hears and that do the same only one."""
+        key = (place.state, events)
+        found = self._alike.get(key)
+        if found is None:
+            alone, alike = [], {}
+            for event in events:
+                if self.branches.speaks_of(event) or event in self.needed(place.state):
+                    alone.append(event)
+                    continue
+                limited, outside = event.startswith("limit."), event in _OUTSIDE
+                for branch in self.branches.at(place.state, event):
+                    what = (branch.target, branch.end, branch.error, limited, outside)
+                    alike.setdefault((*what, branch.row is None), (event, branch))
+            found = self._alike[key] = (tuple(alone), tuple(alike.values()))
+        for event in found[0]:
+            yield from self._event(place, event, phase=phase)
+        calm = place._replace(raised="") if place.raised else place
+        for event, branch in found[1]:
+            row = "" if branch.row is None else branch.row.label
+            hop = Hop(place.state, event, row, scope=branch.scope)
+            now = calm if event in _OUTSIDE else place
+            yield self._landed(now, hop, branch, event, phase, late=False, goes_on=False)
+
+    def needed(self, state: str) -> frozenset[str]:
+        """Return the facts that a conjunction of a state waits for."""
+        found = self._needs.get(state)
+        if found is None:
+            found = self._needs[state] = frozenset(
+                fact
+                for cell in self.grid.cells.get(state, {}).values()
+                for entry in (*cell.notes, *cell.moves)
+                for fact in entry.needs
+            )
+        return found
 
     def _landed(
         self,
@@ -405,7 +455,8 @@ class Moves:
         if branch.error or branch.end:
             end = "failed" if branch.error else branch.end
             return attrs.evolve(hop, row="default", target=end), place._replace(phase=end)
-        raised = event if event.startswith("limit.") and branch.row is not None else place.raised
+        limited = event.startswith("limit.") and branch.row is not None
+        raised = LIMIT if limited else place.raised
         if not branch.target:
             return hop, place._replace(phase=phase, raised=raised)
         after = self._enter(place._replace(raised=raised), branch.target)
@@ -418,10 +469,11 @@ class Moves:
         if final is not None:
             return Place(state, str(final), "", frozenset(), "", (), place.at)
         aged = {FRESH: LATE, DOUBT: OLD_DOUBT}
-        opened = tuple(sorted(
-            (tool, counted, aged.get(status, status)) for tool, counted, status in place.open
-        ))  # fmt: skip
-        return Place(state, "new", "", frozenset(), place.raised, _capped(opened), place.at)
+        opened: tuple[Open, ...] = ()
+        for tool, counted, status in place.open:
+            if tool in self.trackable or status != OLD_DOUBT:
+                opened = self._with(opened, (tool, counted, aged.get(status, status)))
+        return Place(state, "new", "", frozenset(), place.raised, opened, place.at)
 
     def _quiet(self, place: Place, after: Place) -> Next:
         return Hop(place.state, ""), after
@@ -431,10 +483,11 @@ class Moves:
 
     # --------------------------------------------------------------------------------- rules
 
-    def _played(self, place: Place, roles: Roles) -> tuple[int | None, ...] | Broken:
+    def play(self, at: tuple[int | None, ...], roles: Roles) -> tuple[int | None, ...] | Broken:
+        """Return the automata after a fact, or which rule it breaks."""
         if not any(roles):
-            return place.at
-        out = list(place.at)
+            return at
+        out = list(at)
         for number, (rule, mine) in enumerate(zip(self.rules, roles, strict=True)):
             if not mine:
                 continue
@@ -459,28 +512,47 @@ class Moves:
         return place._replace(at=tuple(at))
 
     def _mine(self, roles: Roles) -> bool:
-        return any(roles) or not any(self.branches.free)
+        return any(roles) or all(rule.per is None for rule in self.rules)
 
     # --------------------------------------------------------------------------------- tools
 
     def _tools(self) -> set[str]:
-        return {
-            tool for state in self.table.states.values() for tool in self.table.tools_in(state)
-        }
+        return {tool for state in self.table.states.values() for tool in self.table.tools_in(state)}
 
     def _tracked(self, tool: str) -> bool:
-        """Whether rules can tell a call of a tool, or the engine waits for it by name."""
-        return (
-            self.hears_other
-            or self.branches.speaks_of(tool)
-            or any(self.branches.speaks_of(f"{tool}.{outcome}") for outcome in _OUTCOMES)
-            or any(tool in (state.do or ()) for state in self.table.states.values())
-        )
+        """Whether rules can tell how a call of a tool ended, or the engine waits for it by name."""
+        if self.hears_other or any(
+            tool in (state.do or ()) for state in self.table.states.values()
+        ):
+            return True
+        if any(self.branches.speaks_of(f"{tool}.{outcome}") for outcome in _OUTCOMES):
+            return True
+        back = any(rule.automaton.takes_back for rule in self.rules)
+        together = self._reads(tool) or any(state.parallel for state in self.table.states.values())
+        return self.branches.speaks_of(tool) and (back or together)
 
     def _reads(self, tool: str) -> bool:
-        return effect_of(self.table, self.specs, tool) in ("read", "signal")
+        return tool in self._readers
 
-    def _undos(self) -> list[str]:
+    # --------------------------------------------------------------------------- open calls
+
+    def _most(self, call: Open) -> int:
+        tool, counted, _ = call
+        return MANY if any(counted) or not self._reads(tool) else 1
+
+    def _with(self, opened: tuple[Open, ...], call: Open) -> tuple[Open, ...]:
+        return opened if opened.count(call) >= self._most(call) else tuple(sorted((*opened, call)))
+
+    def _without(self, opened: tuple[Open, ...], call: Open) -> Iterator[tuple[Open, ...]]:
+        """Return the calls without one; of many, there may still be many."""
+        rest = list(opened)
+        rest.remove(call)
+        yield tuple(rest)
+        if opened.count(call) >= self._most(call):
+            yield opened
+
+    def undos(self) -> list[str]:
+        """Return the tools that undo others."""
         named = [use.undo for use in self.table.tools.values() if use.undo]
         named += [spec.undo for spec in (self.specs or {}).values() if spec.undo]
         return list(dict.fromkeys(named))
@@ -491,15 +563,7 @@ class Moves:
         Visits are counted anew at every message, decision, timer and resolution.
         """
         if self._inside is None:
-            self._inside = {
-                name: {
-                    str(entry.row.transition.target)
-                    for event, cell in cells.items()
-                    for entry in cell.live
-                    if not entry.row.stays and not self._from_outside(name, event)
-                }
-                for name, cells in self.grid.cells.items()
-            }
+            self._inside = {name: self._own_targets(name) for name in self.grid.cells}
         if state not in self._cycles:
             seen: set[str] = set()
             pending = [state]
@@ -510,29 +574,24 @@ class Moves:
             self._cycles[state] = state in seen
         return self._cycles[state]
 
+    def _own_targets(self, state: str) -> set[str]:
+        """Return the states that a state can be left for without anything from outside."""
+        out: set[str] = set()
+        fails = self.table.states[state].verb == "run"
+        for event in self.grid.cells[state]:
+            if event == GUARD_ERROR:
+                continue
+            for branch in self.branches.at(state, event, self.needed(state)):
+                fails = fails or branch.error
+                if branch.target and not self._from_outside(state, event):
+                    out.add(branch.target)
+        if fails:
+            out |= {branch.target for branch in self.branches.at(state, GUARD_ERROR)} - {""}
+        return out
+
     def _from_outside(self, state: str, event: str) -> bool:
         waits = self.table.states[state].wait or ()
         return event in _OUTSIDE or ("resolution" in waits and event.endswith((".ok", ".error")))
-
-
-def _with(opened: tuple[Open, ...], call: Open) -> tuple[Open, ...]:
-    return opened if opened.count(call) >= MANY else tuple(sorted((*opened, call)))
-
-
-def _capped(opened: tuple[Open, ...]) -> tuple[Open, ...]:
-    out: tuple[Open, ...] = ()
-    for call in opened:
-        out = _with(out, call)
-    return out
-
-
-def _without(opened: tuple[Open, ...], call: Open) -> Iterator[tuple[Open, ...]]:
-    """Return the calls without one; of many, there may still be many."""
-    rest = list(opened)
-    rest.remove(call)
-    yield tuple(rest)
-    if opened.count(call) >= MANY:
-        yield opened
 
 
 def due(rule: Rule, at: int | None) -> bool:

@@ -19,6 +19,7 @@ import attrs
 
 from statemachine_agents.errors import ExpressionError
 from statemachine_agents.proof.branches import Branches
+from statemachine_agents.proof.coarse import Coarse
 from statemachine_agents.proof.moves import ENDS, Broken, Hop, Moves, Place, due
 from statemachine_agents.proof.sheet import Sheet, sheet_of
 from statemachine_agents.table.model import Table
@@ -29,7 +30,7 @@ from statemachine_agents.table.toolspec import ToolSpec
 MAX_PLACES: Final = 200_000
 """Places searched for one rule; more is undecided."""
 
-MAX_JOINT: Final = 50_000
+MAX_JOINT: Final = 5_000
 """Places searched for a successful run that keeps every rule."""
 
 _TRIGGER: Final[Mapping[str, str]] = {
@@ -118,8 +119,8 @@ def prove(
         return Proofs(proofs=())
     rules = _rules(sheet)
     plain = Branches(sheet, ())
-    near = _Near(plain)
-    proofs = tuple(_proof(sheet, index, rule, plain, near) for index, rule in rules)
+    near, coarse = _Near(plain), Coarse(plain)
+    proofs = tuple(_proof(sheet, index, rule, near, coarse) for index, rule in rules)
     return Proofs(proofs=proofs, contradiction=_contradiction(sheet, rules, plain))
 
 
@@ -211,8 +212,28 @@ class _Search:
         return tuple(hop for hops in reversed(parts) for hop in hops if hop.fact)
 
 
-def _proof(sheet: Sheet, index: int, rule: Rule, plain: Branches, near: _Near) -> Proof:
-    moves = Moves(Branches(sheet, (rule,), plain))
+def _proof(sheet: Sheet, index: int, rule: Rule, near: _Near, coarse: Coarse) -> Proof:
+    """Follow a rule in every world; the shortest way that breaks it in one refutes it."""
+    worst: Proof | None = None
+    vacuous = True
+    for world in Branches(sheet, (rule,), near.plain).worlds():
+        moves = Moves(Branches(sheet, (rule,), near.plain, world))
+        if not coarse.kept(moves):
+            found = _searched(index, rule, moves, near)
+            if found is not None and (worst is None or _worse(found, worst)):
+                worst = found
+        vacuous = vacuous and _vacuous(rule, moves)
+    return worst or Proof(index=index, rule=rule, verdict="proven", vacuous=vacuous)
+
+
+def _worse(one: Proof, other: Proof) -> bool:
+    if one.verdict != other.verdict:
+        return one.verdict == "refuted"
+    return len(one.hops) < len(other.hops)
+
+
+def _searched(index: int, rule: Rule, moves: Moves, near: _Near) -> Proof | None:
+    """Return how one world breaks a rule, or that it is too large; None when it does not."""
     search = _Search(moves, near)
     start = moves.start()
     search.came[start] = None
@@ -230,29 +251,30 @@ def _proof(sheet: Sheet, index: int, rule: Rule, plain: Branches, near: _Near) -
             if after in search.came:
                 continue
             search.came[after] = (place, hops)
-            if after.phase in ENDS:
-                if _ends_badly(rule, after):
-                    way = search.way(place, hops)
-                    return Proof(index=index, rule=rule, verdict="refuted", hops=way, fact="end")
-                continue
-            pending.append(after)
+            if after.phase not in ENDS:
+                pending.append(after)
+            elif _ends_badly(rule, after):
+                way = search.way(place, hops)
+                return Proof(index=index, rule=rule, verdict="refuted", hops=way, fact="end")
         if len(search.came) > MAX_PLACES:
             reason = f"over {MAX_PLACES:,} places to search"
             return Proof(index=index, rule=rule, verdict="undecided", reason=reason)
-    trigger = _TRIGGER.get(rule.form)
-    vacuous = trigger is not None and trigger not in moves.seen[0]
+    return None
+
+
+def _vacuous(rule: Rule, moves: Moves) -> bool:
+    """Whether nothing that a kept rule is about was met on the way."""
     if rule.form == "not_both":
-        vacuous = not {"a", "b"} <= moves.seen[0]
-    return Proof(index=index, rule=rule, verdict="proven", vacuous=vacuous)
+        return not {"a", "b"} <= moves.seen[0]
+    trigger = _TRIGGER.get(rule.form)
+    return trigger is not None and trigger not in moves.seen[0]
 
 
 def _ends_badly(rule: Rule, place: Place) -> bool:
     return place.phase != "cancelled" and due(rule, place.at[0])
 
 
-def _contradiction(
-    sheet: Sheet, rules: list[tuple[int, Rule]], plain: Branches
-) -> bool | None:
+def _contradiction(sheet: Sheet, rules: list[tuple[int, Rule]], plain: Branches) -> bool | None:
     """Whether runs can succeed, but none that keeps every rule."""
     every = tuple(rule for _, rule in rules)
     if not every:
@@ -274,10 +296,13 @@ def _succeeds(moves: Moves) -> bool | None:
             due(rule, at) for rule, at in zip(moves.rules, place.at, strict=True)
         ):
             return True
+        fresh = []
         for _, after in moves.from_(place):
             if not isinstance(after, Broken) and after not in seen:
                 seen.add(after)
-                pending.append(after)
+                fresh.append(after)
+        # Deepest first, and of what comes next the states just entered: an end is what is wanted.
+        pending += sorted(fresh, key=lambda each: each.phase == "new" or each.phase in ENDS)
         if len(seen) > MAX_JOINT:
             return None
     return False

@@ -224,7 +224,7 @@ class Rule:
             call: number of the call it belongs to.
         """
         if "." in name and f"open {call}" in state:
-            return self.close(state, name, call)
+            state = self.close(state, name, call)
         roles = self.roles(name, scope)
         if not roles:
             return state

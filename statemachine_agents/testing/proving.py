@@ -364,7 +364,9 @@ def _turn(turn: Turn) -> str:
         return f"use_all({', '.join(calls)})"
     if calls:
         return calls[0]
-    return f"say({turn.text!r})" if turn.stop_reason == "end_turn" else f"stop({turn.stop_reason!r})"
+    return (
+        f"say({turn.text!r})" if turn.stop_reason == "end_turn" else f"stop({turn.stop_reason!r})"
+    )
 
 
 def _pair(pair: tuple[str, JSON]) -> str:
