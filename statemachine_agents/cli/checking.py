@@ -17,6 +17,7 @@ from cyclopts import Parameter
 
 from statemachine_agents.cli import baseline as baselines
 from statemachine_agents.cli import options as o
+from statemachine_agents.cli import proving
 from statemachine_agents.cli.diagnostics import Sources, draw
 from statemachine_agents.cli.failures import FINDINGS, SUCCESS, USAGE
 from statemachine_agents.cli.finding import home_of
@@ -24,7 +25,9 @@ from statemachine_agents.cli.formats import github, sarif
 from statemachine_agents.cli.paper import Paper, Part
 from statemachine_agents.cli.text import clean, plural
 from statemachine_agents.errors import TableError, UsageError
+from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.load import bundled, load_table, load_workflow
+from statemachine_agents.proof.product import Proofs
 from statemachine_agents.proof.structure import check as check_table
 from statemachine_agents.table.grid import Cell, Grid, expand
 from statemachine_agents.table.model import Table
@@ -46,6 +49,8 @@ class Checked:
         table: the table, or None when it could not be built.
         grid: its grid, with what the tools add where they are known.
         problems: errors and warnings, each once.
+        workflow: the table bound to its functions, where that was possible.
+        verdicts: on its rules; None where there are none, or errors come first.
         unread: why it could not be read at all, or an empty text.
     """
 
@@ -54,6 +59,8 @@ class Checked:
     grid: Grid | None = None
     problems: tuple[Problem, ...] = ()
     unread: str = ""
+    verdicts: Proofs | None = None
+    workflow: Workflow | None = None
 
     def count(self, severity: str) -> int:
         """Return how many problems have a severity."""
@@ -100,14 +107,23 @@ def check(
         Path | None,
         Parameter(show_default=False, help="Write the findings of today to this file, as known."),
     ] = None,
+    why: Annotated[
+        int | None,
+        Parameter(
+            show_default=False,
+            help="Show how this rule, counted from 1, fares: the run that breaks it, as a script.",
+        ),
+    ] = None,
     json: o.Json = False,
 ) -> int:
-    """Check tables and their tools; list every problem at once."""
+    """Check tables and their tools, and prove their rules; list every problem at once."""
     if not path:
         msg = f"check needs a path or a name; bundled: {', '.join(bundled()) or 'none'}"
         raise UsageError(msg)
     known = Counter() if baseline is None else baselines.read(baseline)
-    results = [_checked(each, info=everything) for each in path]
+    results = [_ruled(_checked(each, info=everything), info=everything) for each in path]
+    if why is not None:
+        return _explained(Paper(json=json or format_ == "json"), results, why)
     if write_baseline is not None:
         baselines.write(
             write_baseline, [(each.path, problem) for each in results for problem in each.problems]
@@ -163,7 +179,7 @@ def _checked(path: str, *, info: bool) -> Checked:
         return Checked(path, problems=problems, unread="" if read else str(error))
     found = check_table(table, info=info)
     grid, _ = expand(table)
-    file = Path(path) if Path(path).is_file() else _file_of(path)
+    file = _file_of(path)
     if Path(path).is_file():
         return Checked(path, table, grid, _placed(found, file))
     try:
@@ -178,7 +194,39 @@ def _checked(path: str, *, info: bool) -> Checked:
     found = check_table(
         bound.table, definition.tools, children=tuple(definition.children), info=info
     )
-    return Checked(path, bound.table, bound.grid, _placed(found, file))
+    return Checked(path, bound.table, bound.grid, _placed(found, file), workflow=bound)
+
+
+def _ruled(result: Checked, *, info: bool) -> Checked:
+    """Return what was found, with the verdicts on the rules."""
+    bound = result.workflow or result.table
+    if bound is None or not bound_rules(bound) or result.count("error"):
+        return result
+    verdicts = proving.verdicts_of(bound)
+    if verdicts is None:
+        return result
+    more = [each for each in proving.findings(verdicts) if info or each.severity != "info"]
+    problems = (*result.problems, *_placed(more, _file_of(result.path)))
+    return attrs.evolve(result, problems=problems, verdicts=verdicts)
+
+
+def bound_rules(bound: Workflow | Table) -> tuple[str, ...]:
+    """Return the texts of the rules of a table, bound or not."""
+    return bound.rules if isinstance(bound, Table) else bound.table.rules
+
+
+def _explained(paper: Paper, results: Sequence[Checked], number: int) -> int:
+    if len(results) != 1:
+        raise UsageError("--why is about one rule of one table: name one path")
+    (result,) = results
+    if result.table is None:
+        paper.complain(result.unread or f"{result.path} has errors; check it without --why first")
+        return USAGE
+    proving.explain(paper, result.table, result.verdicts, number)
+    proofs = () if result.verdicts is None else result.verdicts.proofs
+    refuted = any(each.verdict == "refuted" and not each.gated for each in proofs
+                  if each.index + 1 == number)  # fmt: skip
+    return FINDINGS if refuted else SUCCESS
 
 
 def _unbound(why: str) -> Problem:
@@ -186,6 +234,8 @@ def _unbound(why: str) -> Problem:
 
 
 def _file_of(path: str) -> Path | None:
+    if Path(path).is_file():
+        return Path(path)
     folder = Path(path) if Path(path).is_dir() else bundled().get(path)
     file = None if folder is None else folder / _TABLE
     return file if file is not None and file.is_file() else None
@@ -223,6 +273,20 @@ def _tell(paper: Paper, result: Checked, sources: Sources, *, grid: bool) -> Non
         verdict += f", {plural(remarks, 'remark')}"
     style = "bold red" if errors else "green"
     paper.line((result.path, "bold"), f": {sizes}", (verdict, style))
+    if result.verdicts is not None:
+        paper.line(f"  {proving.summary(result.verdicts)}")
+        for proof in result.verdicts.proofs:
+            paper.object(
+                {
+                    "event": "rule",
+                    "path": result.path,
+                    "rule": proof.index + 1,
+                    "text": proof.rule.text,
+                    "verdict": proof.verdict,
+                    "gated": proof.gated,
+                    "vacuous": proof.vacuous,
+                }
+            )
 
 
 def _tell_grid(paper: Paper, result: Checked) -> None:

@@ -185,7 +185,7 @@ class Branches:
         parts = children(node)
         if not all(self._total(part, names) for part in parts):
             return False
-        kinds = [self.typist.kinds(part, names) for part in parts]
+        kinds = [set(self.typist.kinds(part, names) or ()) for part in parts]
         match node:
             case Unary(op="not"):
                 return kinds == [{"boolean"}]
@@ -202,7 +202,7 @@ class Branches:
             case Binary():
                 return kinds in ([{"number"}, {"number"}], [{"text"}, {"text"}])
             case Call(function="len"):
-                return kinds[0] is not None and kinds[0] <= {"text", "list", "object"}
+                return bool(kinds[0]) and kinds[0] <= {"text", "list", "object"}
             case Call(function="lower"):
                 return kinds == [{"text"}]
             case Call(function="ago"):

@@ -9,12 +9,11 @@ Not here: the close look (`moves`, `product`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from statemachine_agents.proof.branches import Branches, Roles
-from statemachine_agents.proof.moves import ENDS, Broken, Moves, due
-
-_OUTCOMES: Final = ("ok", "error", "unknown")
+from statemachine_agents.proof.moves import Moves
+from statemachine_agents.proof.place import ENDS, OUTCOMES, Broken, due
 
 At: TypeAlias = tuple[int | None, ...]
 Edge: TypeAlias = tuple[Roles, str]
@@ -44,7 +43,7 @@ class Coarse:
 
     def kept(self, moves: Moves) -> bool:
         """Whether the one rule of some moves is kept in any order of facts."""
-        (rule,) = moves.rules
+        (rule,) = moves.facts.rules
         start = moves.start()
         seen: set[tuple[str, int | None]] = set()
         pending: list[tuple[str, int | None]] = []
@@ -65,9 +64,9 @@ class Coarse:
         while pending:
             state, at = pending.pop()
             for roles, target in (*self._edges(moves, state), *late):
-                after: int | None | Broken = at
+                after: int | Broken | None = at
                 if roles[0]:
-                    played = moves.play((at,), roles)
+                    played = moves.facts.play((at,), roles)
                     after = played if isinstance(played, Broken) else played[0]
                     if isinstance(after, int) and rule.form in ("must", "not_both"):
                         after = max(-1, min(1, after))
@@ -76,9 +75,9 @@ class Coarse:
         return True
 
     def _edges(self, moves: Moves, state: str) -> Iterator[Edge]:
-        branches = moves.branches
+        branches = moves.facts.branches
         nothing: Roles = ((),)
-        needed = moves.needed(state)
+        needed = moves.facts.needed(state)
         for event in self.grid.cells.get(state, {}):
             if not branches.speaks_of(event):
                 for target in self._targets(state, event, needed):
@@ -90,12 +89,12 @@ class Coarse:
         if state in self._fails:
             yield nothing, "failed"
         spoken = self.table.states[state]
-        tools = moves.undos() if spoken.do == ("undo",) else self.table.tools_in(spoken)
+        tools = moves.facts.undos() if spoken.do == ("undo",) else self.table.tools_in(spoken)
         for tool in tools:
-            if moves.hears_other or branches.speaks_of(tool):
+            if moves.facts.hears_other or branches.speaks_of(tool):
                 for branch in branches.call(tool):
                     yield branch.roles, ""
-        if moves.hears_turns and spoken.verb == "ask":
+        if moves.facts.hears_turns and spoken.verb == "ask":
             yield (("turn",),), ""
 
     def _targets(self, state: str, event: str, needed: frozenset[str]) -> frozenset[str]:
@@ -110,11 +109,11 @@ class Coarse:
 
     def _late(self, moves: Moves) -> list[Edge]:
         """Return what results are to the rule when they come late, or settle a doubt."""
-        branches = moves.branches
+        branches = moves.facts.branches
         found: dict[Edge, None] = {}
         for tool in {tool for state in self.table.states.values() for tool in (
-            *self.table.tools_in(state), *moves.undos())}:  # fmt: skip
-            for outcome in _OUTCOMES:
+            *self.table.tools_in(state), *moves.facts.undos())}:  # fmt: skip
+            for outcome in OUTCOMES:
                 event = f"{tool}.{outcome}"
                 if branches.speaks_of(event):
                     for branch in branches.at("", event):

@@ -4,7 +4,8 @@ Rules.  1. *Proven*: no run that the table allows breaks the rule, whatever mode
 do.  2. *Refuted*: a shortest way is known on which it breaks; values are forgotten on it, so it is
 believed only once a run has shown it (`testing.proving`).  3. *Undecided*: too much to search.
 Silence never means proven.  4. Each rule is searched alone: states times the states of its
-automaton and the calls that can be open.  5. All rules together are searched for one successful run.
+automaton and the calls that can be open.  5. All rules together are searched for one run that
+succeeds.
 Not here: what can happen next (`moves`), trying a way out (`testing.proving`).
 Source: verification.md sections 2 and 3.
 """
@@ -20,7 +21,8 @@ import attrs
 from statemachine_agents.errors import ExpressionError
 from statemachine_agents.proof.branches import Branches
 from statemachine_agents.proof.coarse import Coarse
-from statemachine_agents.proof.moves import ENDS, Broken, Hop, Moves, Place, due
+from statemachine_agents.proof.moves import Moves
+from statemachine_agents.proof.place import ENDS, Broken, Hop, Place, due
 from statemachine_agents.proof.sheet import Sheet, sheet_of
 from statemachine_agents.table.model import Table
 from statemachine_agents.table.rule_syntax import parse_rule
@@ -53,6 +55,7 @@ class Proof:
             or `end`, when the run ends and something is still due.
         vacuous: nothing the rule is about can happen.
         reason: why it is undecided.
+        script: a test in Python that breaks a refuted rule; empty until a run has shown it.
     """
 
     index: int
@@ -62,6 +65,7 @@ class Proof:
     fact: str = ""
     vacuous: bool = False
     reason: str = ""
+    script: str = attrs.field(default="", repr=False)
 
     @property
     def gated(self) -> bool:
@@ -159,7 +163,7 @@ class _Near:
             for hop, after in self.moves.from_(place):
                 if isinstance(after, Broken) or after in came:
                     continue
-                came[after] = (*came[place], hop)
+                came[after] = (*came[place], hop) if hop.fact else came[place]
                 if after.phase == "new" or after.phase in ENDS or after.state != start.state:
                     out.append((came[after], after))
                 else:
@@ -175,29 +179,29 @@ class _Search:
         self.near = near
         self.came: dict[Place, tuple[Place, tuple[Hop, ...]] | None] = {}
         self.plain = {
-            name: near is not None and self._irrelevant(name) for name in moves.table.states
+            name: near is not None and self._irrelevant(name) for name in moves.facts.table.states
         }
 
     def _irrelevant(self, name: str) -> bool:
         """Whether no rule can hear anything that happens in a state."""
         moves = self.moves
-        state = moves.table.states[name]
-        tools = moves.table.tools_in(state)
+        state = moves.facts.table.states[name]
+        tools = moves.facts.table.tools_in(state)
         if state.do == ("undo",):
             return False
-        if (moves.hears_other and tools) or (moves.hears_turns and state.verb == "ask"):
+        if (moves.facts.hears_other and tools) or (moves.facts.hears_turns and state.verb == "ask"):
             return False
-        heard = (*moves.grid.cells.get(name, ()), *tools)
-        return not any(moves.branches.speaks_of(fact) for fact in heard)
+        heard = (*moves.facts.grid.cells.get(name, ()), *tools)
+        return not any(moves.facts.branches.speaks_of(fact) for fact in heard)
 
     def next(self, place: Place) -> Iterable[tuple[tuple[Hop, ...], Place | Broken]]:
         """Return what can come next, in one go where no rule listens."""
         if place.phase == "new" and not place.open and not place.raised and self.plain[place.state]:
             assert self.near is not None
-            nobody = (False,) * len(self.moves.rules)
-            for hops, after in self.near.ways(place):
-                opened = tuple((tool, nobody, status) for tool, _, status in after.open)
-                yield hops, after._replace(at=place.at, open=opened)
+            nobody = (False,) * len(self.moves.facts.rules)
+            for hops, beyond in self.near.ways(place):
+                opened = tuple((tool, nobody, status) for tool, _, status in beyond.open)
+                yield hops, beyond._replace(at=place.at, open=opened)
             return
         for hop, after in self.moves.from_(place):
             yield (hop,), after
@@ -245,9 +249,7 @@ def _searched(index: int, rule: Rule, moves: Moves, near: _Near) -> Proof | None
         for hops, after in search.next(place):
             if isinstance(after, Broken):
                 way = search.way(place, hops)
-                return Proof(
-                    index=index, rule=rule, verdict="refuted", hops=way, fact=way[-1].fact
-                )
+                return Proof(index=index, rule=rule, verdict="refuted", hops=way, fact=way[-1].fact)
             if after in search.came:
                 continue
             search.came[after] = (place, hops)
@@ -265,9 +267,9 @@ def _searched(index: int, rule: Rule, moves: Moves, near: _Near) -> Proof | None
 def _vacuous(rule: Rule, moves: Moves) -> bool:
     """Whether nothing that a kept rule is about was met on the way."""
     if rule.form == "not_both":
-        return not {"a", "b"} <= moves.seen[0]
+        return not {"a", "b"} <= moves.facts.seen[0]
     trigger = _TRIGGER.get(rule.form)
-    return trigger is not None and trigger not in moves.seen[0]
+    return trigger is not None and trigger not in moves.facts.seen[0]
 
 
 def _ends_badly(rule: Rule, place: Place) -> bool:
@@ -286,14 +288,14 @@ def _contradiction(sheet: Sheet, rules: list[tuple[int, Rule]], plain: Branches)
 
 
 def _succeeds(moves: Moves) -> bool | None:
-    """Whether a run can end well with nothing broken or due; None when that is too much to search."""
+    """Whether a run can end well, nothing broken or due; None where it is too much to search."""
     start = moves.start()
     seen = {start}
     pending = [start]
     while pending:
         place = pending.pop()
         if place.phase == "success" and not any(
-            due(rule, at) for rule, at in zip(moves.rules, place.at, strict=True)
+            due(rule, at) for rule, at in zip(moves.facts.rules, place.at, strict=True)
         ):
             return True
         fresh = []

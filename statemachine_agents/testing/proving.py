@@ -19,8 +19,8 @@ from statemachine_agents.journal.conform import conform
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.models.samples import Sampler
 from statemachine_agents.models.scripted import Turn, say, stop, use, use_all
-from statemachine_agents.proof.moves import Hop
 from statemachine_agents.proof.names import names_at
+from statemachine_agents.proof.place import Hop
 from statemachine_agents.proof.product import Proof, Proofs
 from statemachine_agents.proof.product import prove as prove_table
 from statemachine_agents.table.definition import Definition
@@ -104,43 +104,25 @@ class Script:
         )
 
 
-@attrs.frozen(kw_only=True)
-class Shown:
-    """A proof, with the script that shows it where the rule is refuted."""
-
-    proof: Proof
-    script: Script | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Verdicts:
-    """What is known of all rules of a workflow.
-
-    Args:
-        shown: one a rule, in table order.
-        contradiction: as in `proof.product.Proofs`.
-    """
-
-    shown: tuple[Shown, ...]
-    contradiction: bool | None
-
-
-def prove(workflow: Workflow) -> Verdicts:
+def prove(workflow: Workflow) -> Proofs:
     """Return a verdict on every rule; each refuted one carries a script that broke it.
 
     Args:
         workflow: bound or from a definition; its functions are never called.
 
     Example:
-        >>> prove(refund).shown[0].proof.verdict  # doctest: +SKIP
+        >>> prove(refund).proofs[0].verdict  # doctest: +SKIP
         'proven'
     """
     definition = workflow.definition
-    proofs: Proofs = prove_table(
-        workflow.table, definition.tools, children=tuple(definition.children)
-    )
+    proofs = prove_table(workflow.table, definition.tools, children=tuple(definition.children))
+    return show(workflow, proofs)
+
+
+def show(workflow: Workflow, proofs: Proofs) -> Proofs:
+    """Return proofs with a run for each rule that is said to be refuted, or undecided without."""
     shown = tuple(_shown(workflow, proof) for proof in proofs.proofs)
-    return Verdicts(shown=shown, contradiction=proofs.contradiction)
+    return attrs.evolve(proofs, proofs=shown)
 
 
 def unruled(workflow: Workflow) -> Workflow:
@@ -152,23 +134,21 @@ def unruled(workflow: Workflow) -> Workflow:
     )
 
 
-def _shown(workflow: Workflow, proof: Proof) -> Shown:
+def _shown(workflow: Workflow, proof: Proof) -> Proof:
     if proof.verdict != "refuted":
-        return Shown(proof=proof)
+        return proof
     try:
         script = script_of(workflow, proof.hops)
         journal = script.played(workflow).journal
         if not conform(journal, [proof.rule.text]).kept:
-            return Shown(proof=proof, script=script)
+            return attrs.evolve(proof, script=str(script))
         why = "a run with such values took another way: what is read earlier may prevent it"
     except CannotBeScripted as error:
         why = str(error)
     except WorkflowError as error:
         why = f"the run that should show it did not start: {error}"
-    undecided = attrs.evolve(
-        proof, verdict="undecided", reason=f"the rows allow a way, but it could not be shown: {why}"
-    )
-    return Shown(proof=undecided)
+    reason = f"the rows allow a way, but it could not be shown: {why}"
+    return attrs.evolve(proof, verdict="undecided", reason=reason)
 
 
 # ------------------------------------------------------------------------------- from way to script

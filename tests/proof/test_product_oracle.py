@@ -30,7 +30,9 @@ RESULT = {
     "required": ["good", "k"],
     "additionalProperties": False,
 }
-SPECS = {name: ToolSpec(name=name, effect="transactional", result=RESULT) for name in ("pay", "ship")}
+SPECS = {
+    name: ToolSpec(name=name, effect="transactional", result=RESULT) for name in ("pay", "ship")
+}
 VALUES = [{"good": good, "k": k} for good in (True, False) for k in (1, 2)]
 RESULTS = {"all": VALUES, "good": [each for each in VALUES if each["good"]]}
 FORMS = (
@@ -91,9 +93,9 @@ def words(table, most):
 
     def moved(state, event, value):
         for row in rows:
-            if row.source == state and event in row.event:
-                if row.guard is None or value["good"]:
-                    return row.target
+            fires = row.guard is None or value["good"]
+            if row.source == state and event in row.event and fires:
+                return row.target
         return state
 
     pending = [(table.initial, [], 0)]
