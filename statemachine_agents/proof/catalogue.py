@@ -137,6 +137,9 @@ ENTRIES: Final = (
         not_filled_in="the hole is not filled in here",
         hole_in_instructions="instructions have no holes",
     ),
+    Entry("secret-from-model", ("T13",), "the model supplies what looks like a secret", "warning"),
+    *_of("T14", "warning", approval_without_arguments="a yes does not cover the arguments"),
+    *_of("T15", "info", wait_without_timer="a run can wait there for ever"),
     *_of("T13", "info", may_be_null="the value may be null where null does not fit"),
     *_of(
         "T15",
