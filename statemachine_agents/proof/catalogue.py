@@ -200,3 +200,24 @@ CATALOGUE: Final = {entry.code: entry for entry in ENTRIES}
 def codes_of(check: str) -> tuple[str, ...]:
     """Return the codes that answer a check such as `T01`, in the order of the catalogue."""
     return tuple(entry.code for entry in ENTRIES if check in entry.checks)
+
+
+def index() -> str:
+    """Return the catalogue as Markdown: what `docs/checks/README.md` says."""
+    lines = [
+        "# Checks",
+        "",
+        "Every finding of `sma check`, by the check it answers. `sma check --explain T01` or a code",
+        "in its place prints the same. The severity is the gravest that a code is said with.",
+    ]
+    for check, title in (*CHECKS.items(), ("", "The form of a table")):
+        found = [e for e in ENTRIES if (check in e.checks if check else not e.checks)]
+        lines += ["", f"## {check}: {title}" if check else f"## {title}", ""]
+        if not found:
+            lines.append("No finding answers this check yet.")
+            continue
+        if any(entry.judge == "prover" for entry in found):
+            lines += ["Judged by the prover.", ""]
+        lines += ["| code | severity | what it says |", "|---|---|---|"]
+        lines += [f"| `{each.code}` | {each.severity} | {each.title} |" for each in found]
+    return "\n".join(lines) + "\n"

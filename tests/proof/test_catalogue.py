@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import statemachine_agents
-from statemachine_agents.proof.catalogue import CATALOGUE, CHECKS, ENTRIES
+from statemachine_agents.proof.catalogue import CATALOGUE, CHECKS, ENTRIES, index
 
 PACKAGE = Path(statemachine_agents.__file__).parent
 PROVED = {entry.code for entry in ENTRIES if entry.judge == "prover"}
@@ -38,3 +38,9 @@ def test_codes_stand_once_and_answer_known_checks():
     """No entry hides another, and each names checks that exist."""
     assert len(CATALOGUE) == len(ENTRIES)
     assert {name for entry in ENTRIES for name in entry.checks} <= set(CHECKS)
+
+
+def test_the_page_says_what_the_catalogue_says():
+    """`docs/checks/README.md` is written from the catalogue and never behind it."""
+    page = PACKAGE.parent / "docs" / "checks" / "README.md"
+    assert page.read_text(encoding="utf-8") == index()
