@@ -207,8 +207,8 @@ def index() -> str:
     lines = [
         "# Checks",
         "",
-        "Every finding of `sma check`, by the check it answers. `sma check --explain T01` or a code",
-        "in its place prints the same. The severity is the gravest that a code is said with.",
+        "Every finding of `sma check`, by the check it answers. `sma check --explain` with a check",
+        "or a code prints the same. The severity is the gravest that a code is said with.",
     ]
     for check, title in (*CHECKS.items(), ("", "The form of a table")):
         found = [e for e in ENTRIES if (check in e.checks if check else not e.checks)]
