@@ -19,6 +19,7 @@ from statemachine_agents.cli import baseline as baselines
 from statemachine_agents.cli import options as o
 from statemachine_agents.cli import proving
 from statemachine_agents.cli.diagnostics import Sources, draw
+from statemachine_agents.cli.explaining import schema_text, tell_meaning
 from statemachine_agents.cli.failures import FINDINGS, SUCCESS, USAGE
 from statemachine_agents.cli.finding import home_of
 from statemachine_agents.cli.formats import github, sarif
@@ -114,9 +115,23 @@ def check(
             help="Show how this rule, counted from 1, fares: the run that breaks it, as a script.",
         ),
     ] = None,
+    explain: Annotated[
+        str | None,
+        Parameter(show_default=False, help="Say what a code or a check such as T01 means."),
+    ] = None,
+    schema: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Print the JSON Schema of a table."),
+    ] = False,
     json: o.Json = False,
 ) -> int:
     """Check tables and their tools, and prove their rules; list every problem at once."""
+    if schema:
+        Paper().raw(schema_text())
+        return SUCCESS
+    if explain is not None:
+        tell_meaning(Paper(json=json), explain)
+        return SUCCESS
     if not path:
         msg = f"check needs a path or a name; bundled: {', '.join(bundled()) or 'none'}"
         raise UsageError(msg)

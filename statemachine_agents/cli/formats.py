@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from statemachine_agents import __version__
+from statemachine_agents.proof.catalogue import CATALOGUE
 from statemachine_agents.table.problems import Problem
 
 _LEVELS: Final = {"error": "error", "warning": "warning", "info": "notice"}
@@ -77,10 +78,12 @@ def sarif(problems: Sequence[Problem]) -> str:
 
 def _rule(code: str, problems: Iterable[Problem]) -> dict[str, Any]:
     severity = next(problem.severity for problem in problems if problem.code == code)
+    known = CATALOGUE.get(code)
+    title = code.replace("-", " ") if known is None else known.title
     return {
         "id": code,
         "name": "".join(word.capitalize() for word in code.split("-")),
-        "shortDescription": {"text": code.replace("-", " ")},
+        "shortDescription": {"text": title},
         "defaultConfiguration": {"level": _SARIF[severity]},
     }
 

@@ -5,7 +5,7 @@ is something that cannot work; a warning works, but probably not as meant.  3. L
 cells: a table of a hundred states is checked in milliseconds.
 The checks: `naming` names, types and references; `verbs` what a state may say; `offers` tools;
 `reads` what expressions see; `flow` where runs can go; `guards` which rows can fire; `kinds` what
-is compared and assigned.
+is compared and assigned; `consent` secrets, approvals, waits.
 Not here: rules on all paths (`product`).
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from statemachine_agents.proof import flow, guards, kinds, naming, offers, reads, verbs
+from statemachine_agents.proof import consent, flow, guards, kinds, naming, offers, reads, verbs
 from statemachine_agents.proof.sheet import sheet_of
 from statemachine_agents.table.bounds import oversize
 from statemachine_agents.table.events import Default
@@ -61,7 +61,7 @@ def check(
     if large:
         return large
     sheet = sheet_of(table, specs, children)
-    for part in (naming, verbs, offers, reads, flow, guards, kinds):
+    for part in (naming, verbs, offers, reads, flow, guards, kinds, consent):
         part.check(sheet)
     if not info:
         sheet.problems[:] = [each for each in sheet.problems if each.severity != "info"]
