@@ -287,9 +287,9 @@ def _tell(paper: Paper, result: Checked, sources: Sources, *, grid: bool) -> Non
     if remarks:
         verdict += f", {plural(remarks, 'remark')}"
     style = "bold red" if errors else "green"
-    paper.line((result.path, "bold"), f": {sizes}", (verdict, style))
+    rules = "" if result.verdicts is None else f"; {proving.summary(result.verdicts)}"
+    paper.line((result.path, "bold"), f": {sizes}", (verdict, style), rules)
     if result.verdicts is not None:
-        paper.line(f"  {proving.summary(result.verdicts)}")
         for proof in result.verdicts.proofs:
             paper.object(
                 {

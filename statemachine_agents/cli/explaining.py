@@ -50,9 +50,7 @@ def _tell(paper: Paper, entry: Entry) -> None:
             "checks": list(entry.checks),
             "title": entry.title,
             "severity": entry.severity,
-            "judge": entry.judge,
         }
     )
     checks = f" ({', '.join(entry.checks)})" if entry.checks else ""
-    judged = ", judged by the prover" if entry.judge == "prover" else ""
-    paper.line(f"{entry.severity}[{entry.code}]{checks}: {entry.title}{judged}")
+    paper.line(f"{entry.severity}[{entry.code}]{checks}: {entry.title}")

@@ -21,6 +21,7 @@ from statemachine_agents.proof.atoms import ERROR, Truth
 from statemachine_agents.proof.kinds import Typist, kinds_of
 from statemachine_agents.proof.names import Names, arguments_of, names_at
 from statemachine_agents.proof.regions import regions
+from statemachine_agents.proof.shapes import ANY, shape_of
 from statemachine_agents.proof.sheet import Sheet
 from statemachine_agents.table.automata import ORDER, Role
 from statemachine_agents.table.expressions import (
@@ -233,6 +234,24 @@ class Branches:
         except ExpressionError:
             return None
 
+    def fits(self, tool: str) -> bool:
+        """Whether every bound value of a tool fits its parameter, whatever the context holds."""
+        use = self.table.tools.get(tool)
+        spec = (self.sheet.specs or {}).get(tool)
+        schema = arguments_of(self.table, spec, tool)
+        properties = schema.get("properties") or {}
+        plain = Names(self.table, {})
+        for argument, text in {} if use is None else use.bind.items():
+            value = self._parsed(text)
+            if value is None or not self._total(value.root, plain):
+                return False
+            shape = shape_of(properties[argument], (), schema) if argument in properties else ANY
+            kinds = self.typist.kinds(value.root, plain)
+            bounded = attrs.evolve(shape, kinds=ANY.kinds, known=False) != ANY
+            if shape.known and (bounded or kinds is None or not kinds <= shape.kinds):
+                return False
+        return True
+
     # --------------------------------------------------------------------------------- rules
 
     def _named(self, name: str) -> Iterator[tuple[int, Role, Atom]]:
@@ -255,10 +274,13 @@ class Branches:
 
     def _variants(self, name: str, roles: Roles) -> Iterable[Roles]:
         """Return what a fact is to the rules, should it be about the value that is followed."""
-        choices = []
+        choices: list[tuple[tuple[Role, ...], ...]] = []
         for rule, mine in zip(self.rules, roles, strict=True):
-            key = self.key(rule, name) if mine and rule.per is not None else self.world
-            if key is None or (self.world is None and rule.per is not None):
+            if rule.per is None:
+                choices.append((mine,))
+                continue
+            key = self.key(rule, name) if mine else self.world
+            if key is None or self.world is None:
                 never = self.world == "null" and not self._nullable(rule, name)
                 choices.append(((),) if never else (mine, ()) if mine else (mine,))
             else:

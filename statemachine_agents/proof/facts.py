@@ -13,6 +13,7 @@ from typing import Final
 
 import attrs
 
+from statemachine_agents.errors import ExpressionError
 from statemachine_agents.proof.branches import GUARD_ERROR, Branch, Branches, Roles
 from statemachine_agents.proof.place import (
     DOUBT,
@@ -31,6 +32,7 @@ from statemachine_agents.proof.place import (
 )
 from statemachine_agents.table.automata import Role
 from statemachine_agents.table.events import effect_of
+from statemachine_agents.table.rule_syntax import parse_rule
 
 _BEFORE_ASKING: Final = (
     "refusals", "nudges", "iterations", "idle", "requests", "calls", "tokens", "cost_usd",
@@ -66,6 +68,7 @@ class Facts:
         """Roles that facts can play, as far as was searched."""
         self._inside: dict[str, set[str]] | None = None
         self._cycles: dict[str, bool] = {}
+        self._refusable: dict[str, bool] = {}
         self._needs: dict[str, frozenset[str]] = {}
         self._alike: dict[
             tuple[str, tuple[str, ...]], tuple[tuple[str, ...], tuple[tuple[str, Branch], ...]]
@@ -268,6 +271,29 @@ class Facts:
         back = any(rule.automaton.takes_back for rule in self.rules)
         together = self.reads(tool) or any(state.parallel for state in self.table.states.values())
         return self.branches.speaks_of(tool) and (back or together)
+
+    def refusable(self, tool: str) -> bool:
+        """Whether the gate may refuse a call that the engine makes, which is an error without one.
+
+        By a condition, a person, any rule of the table, or a bound value that may not fit.
+        """
+        found = self._refusable.get(tool)
+        if found is None:
+            use = self.table.tools.get(tool)
+            asked = use is not None and bool(use.when or use.approve)
+            found = asked or self._ruled(tool) or not self.branches.fits(tool)
+            self._refusable[tool] = found
+        return found
+
+    def _ruled(self, tool: str) -> bool:
+        for text in self.table.rules:
+            try:
+                rule = parse_rule(text, self.branches.sheet.define)
+            except ExpressionError:
+                continue
+            if rule.automaton.hears_other or any(atom.name == tool for atom in rule.atoms()):
+                return True
+        return False
 
     def reads(self, tool: str) -> bool:
         """Whether several calls of a tool may run at once."""

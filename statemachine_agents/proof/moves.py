@@ -164,22 +164,18 @@ class Moves:
         if state.do == ("undo",):
             yield from self._undoing(place)
             return
-        if state.do == ():
-            yield self.facts.fails(place, "entered")
-            return
-        if place.raised:
-            yield self.facts.fails(place, "limit.calls")
-        yield from self.facts.event(place, "limit.calls", phase="idle")
+        if state.do:
+            if place.raised:
+                yield self.facts.fails(place, "limit.calls")
+            yield from self.facts.event(place, "limit.calls", phase="idle")
         yield self.facts.quiet(place, place._replace(phase="do", used="0"))
 
     def _doing(self, place: Place, state: State, begun: int) -> Iterator[Next]:
         tool = (state.do or ())[begun]
         after = place._replace(used=str(begun + 1))
-        use = self.facts.table.tools.get(tool)
-        if use is not None and (use.when or use.approve):
+        if self.facts.refusable(tool):
             yield from self.facts.event(after, f"{tool}.error", phase="do")
-            if use.approve:
-                yield from self.facts.event(after, "approval.rejected", phase="do")
+            yield from self.facts.event(after, "approval.rejected", phase="do")
         yield from self.facts.intend(after, tool)
 
     def _undoing(self, place: Place) -> Iterator[Next]:

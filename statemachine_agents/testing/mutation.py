@@ -23,6 +23,7 @@ from statemachine_agents.journal.journal import Journal
 from statemachine_agents.journal.replay import replay
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.proof.mutate import Mutant, mutants
+from statemachine_agents.proof.product import prove
 from statemachine_agents.proof.structure import check
 from statemachine_agents.table.definition import Definition
 from statemachine_agents.table.model import Table
@@ -105,7 +106,7 @@ def score(
     """
     if tests and folder is None:
         raise UsageError("mutation: tests need the workflow's folder, which they run in a copy of")
-    before = _known(workflow.table, workflow)
+    before = _Before(_known(workflow.table, workflow), _kept(workflow.table, workflow))
     for golden in goldens:
         if _differs(workflow, golden):
             msg = f"the golden journal of run {golden.run_id} is not decided alike by this table"
@@ -129,15 +130,36 @@ def _known(table: Table, workflow: Workflow) -> frozenset[tuple[str, str]]:
     return frozenset((problem.code, problem.what) for problem in found)
 
 
+def _kept(table: Table, workflow: Workflow) -> frozenset[str]:
+    """Return the rules that the rows of a table keep and that speak of something."""
+    definition = workflow.definition
+    found = prove(table, definition.tools, children=tuple(definition.children))
+    if found.contradiction:
+        return frozenset()
+    return frozenset(
+        proof.rule.text for proof in found.proofs if proof.verdict == "proven" and not proof.vacuous
+    )
+
+
+@attrs.frozen
+class _Before:
+    """What is known of the table without a mistake: findings, and rules that its rows keep."""
+
+    findings: frozenset[tuple[str, str]]
+    kept: frozenset[str]
+
+
 def _noticed(
     workflow: Workflow,
     mutant: Mutant,
-    before: frozenset[tuple[str, str]],
+    before: _Before,
     goldens: Sequence[Journal],
 ) -> tuple[str, ...]:
     who = []
-    if _known(mutant.table, workflow) - before:
+    if _known(mutant.table, workflow) - before.findings:
         who.append("checks")
+    if before.kept - _kept(mutant.table, workflow):
+        who.append("rules")
     changed = _workflow(workflow, mutant.table)
     if changed is None:
         return tuple(who) or ("checks",)

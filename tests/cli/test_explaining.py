@@ -25,11 +25,6 @@ def test_a_check_lists_its_codes(sma):
         assert tuple(each["code"] for each in said.objects[1:]) == codes_of(check)
 
 
-def test_what_the_prover_judges_says_so(sma):
-    """Nobody looks for the finding among those of the structure."""
-    assert "judged by the prover" in sma("check", "--explain", "T11").out
-
-
 def test_a_name_nobody_knows_is_a_usage_error(sma):
     """With the nearest right one."""
     said = sma("check", "--explain", "no-ends")
