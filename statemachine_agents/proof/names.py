@@ -145,8 +145,9 @@ class Names:
             own = or_null(own)
         if len(steps) == 1:
             return own
-        inside = {"object": Key, "list": Index}.get(bare)
-        return ANY if inside is not None and isinstance(steps[1], inside) else NULL
+        # An index may be a text, so it leads into objects too; a key leads into no list.
+        fits = bare == "object" or (bare == "list" and isinstance(steps[1], Index))
+        return ANY if fits else NULL
 
 
 def names_at(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from statemachine_agents.proof.sheet import Sheet, answered
+from statemachine_agents.table.events import effect_of
 from statemachine_agents.table.model import Use
 from statemachine_agents.table.problems import suggest
 from statemachine_agents.table.toolspec import ToolSpec
@@ -90,7 +91,11 @@ def _heard(sheet: Sheet) -> None:
             continue  # a `do` state that only waits until everything is done
         told.add(offer.tool)
         what = f"{offer.tool!r} is offered, but no row anywhere takes one of its results"
-        sheet.warn("results-unhandled", offer.where, what, advice=f"add a row on `{offer.tool}.ok`")
+        reads = effect_of(sheet.table, sheet.specs, offer.tool) == "read"
+        asks = all(sheet.table.states[state].verb == "ask" for state in offer.states)
+        # What a model looks up for itself need not move the run.
+        say = sheet.remark if reads and asks else sheet.warn
+        say("results-unhandled", offer.where, what, advice=f"add a row on `{offer.tool}.ok`")
 
 
 def _bindings(sheet: Sheet, specs: Mapping[str, ToolSpec]) -> None:

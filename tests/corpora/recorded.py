@@ -203,6 +203,14 @@ def load(name: str) -> Corpus:
     return Corpus(name, runs, {tool["name"]: tool["description"] for tool in declared})
 
 
+def lines(folder: str, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file as they are; the test is skipped by name where it is absent."""
+    path = data_directory() / folder / f"{name}.jsonl"
+    if not path.is_file():
+        pytest.skip(f"the corpus {folder}/{name} is absent; set SMA_DATA to the recorded data")
+    yield from _lines(path)
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as lines:
         for line in lines:
