@@ -49,6 +49,9 @@ def standing(word: list[Fact]) -> list[Fact]:
 def breaks(rule: Rule, before: list[Fact], fact: Fact) -> bool:
     """Whether a fact breaks the rule after the facts `before` (of the same `per` value)."""
     a, b = hits(rule, "a", fact), hits(rule, "b", fact)
+    if fact[0].endswith(".error") and fact[2] is not None:
+        # First its call turns out not to have happened, then the error itself is heard.
+        before = [*before, (f"its call ends: {fact[0]}", fact[1], fact[2])]
     kept = standing(before)
 
     def seen(letter: str) -> list[int]:

@@ -61,7 +61,9 @@ STOCK: Final[dict[str, dict[str, Any]]] = {
             gift_1={"source": "gift_card", "amount": 500},
         ),
         "ben": _user("ben", "Ben", "Carr", "gold", card_3={"source": "credit_card"}),
-        "cleo": _user("cleo", "Cleo", "Dale", "silver", gift_2={"source": "gift_card", "amount": 90}),
+        "cleo": _user(
+            "cleo", "Cleo", "Dale", "silver", gift_2={"source": "gift_card", "amount": 90}
+        ),
     },
     "flights": {
         "NF1": _flight("NF1", "OSL", "LIS", "08:00", 110),
