@@ -244,3 +244,18 @@ def test_a_row_for_another_spelling_is_alive():
         row(target="failed"),
     ]
     assert "shadowed-row" not in codes(desk(*rows))
+
+
+def test_an_index_into_an_object_of_the_context_may_find_something():
+    """`context.orders[args.id]` is not always null: the index may be a text."""
+    table = Table(
+        name="t",
+        initial="one",
+        states=[State("one", ask="x", tools=["pay"]), State("done", final="success")],
+        transitions=[Transition("one", "pay.ok", "done")],
+        tools={"pay": Use(when="context.orders[args.id].status == 'open'")},
+        context={"orders": "object"},
+    )
+    specs = {"pay": ToolSpec(name="pay", effect="idempotent", arguments={
+        "type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]})}  # fmt: skip
+    assert [each.code for each in check(table, specs)] == []

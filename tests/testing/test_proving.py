@@ -96,10 +96,10 @@ def test_a_guard_that_cannot_be_evaluated_shows_in_the_way():
 
 @pytest.mark.parametrize("name", sorted(bundled()))
 def test_shipped_workflows_have_no_rule_that_a_run_can_break(name, tmp_path):
-    """Proven by the rows, or kept by the gate; none is vacuous, all can be kept together."""
+    """Proven by the rows, kept by the gate, or by conditions on what was read (undecided)."""
     proofs = prove(load_workflow(name, tmp_path / "runs.db"))
     for proof in proofs.proofs:
-        assert proof.verdict == "proven" or proof.gated, (proof.rule.text, proof.lines())
+        assert proof.verdict != "refuted" or proof.gated, (proof.rule.text, proof.lines())
         assert not proof.vacuous, proof.rule.text
     assert proofs.contradiction is not True
 

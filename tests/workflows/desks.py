@@ -61,10 +61,19 @@ def readme_is_current(name: str, workflow: Workflow) -> None:
     assert text == wanted, f"{path} is old; SMA_UPDATE=1 pytest rewrites it"
 
 
-def golden(name: str, talk: str, make: Callable[[], Played]) -> Journal:
+def recorded(name: str, talk: str, made: Callable[[], Played]) -> Journal:
     """Return a golden journal; SMA_UPDATE=1 records it anew."""
-    path = WORKFLOWS / name / "golden" / f"{talk}.jsonl"
     if os.environ.get("SMA_UPDATE") == "1":
+        path = _path(name, talk)
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(make().journal.dumps())
-    return Journal.loads(path.read_bytes()).verify()
+        path.write_bytes(made().journal.dumps())
+    return golden(name, talk)
+
+
+def golden(name: str, talk: str) -> Journal:
+    """Return a golden journal as it was recorded."""
+    return Journal.loads(_path(name, talk).read_bytes()).verify()
+
+
+def _path(name: str, talk: str) -> Path:
+    return WORKFLOWS / name / "golden" / f"{talk}.jsonl"

@@ -3,9 +3,9 @@
 import pytest
 
 from statemachine_agents.journal.replay import replay
-from statemachine_agents.models.scripted import say, use
+from statemachine_agents.models.scripted import say, stop, use
 from statemachine_agents.testing.mutation import score
-from tests.workflows.desks import YES, Talk, desk, golden, readme_is_current, refusals
+from tests.workflows.desks import YES, Talk, desk, golden, readme_is_current, recorded, refusals
 
 ADA = use("find_user_id_by_email", email="ada.brook@example.org")
 BEN = use("find_user_id_by_name_zip", first_name="Ben", last_name="Carr", zip="10002")
@@ -115,6 +115,20 @@ TALKS = {
         ],
         ["Do it all.", YES, YES],
     ),
+    "others_changes": Talk(
+        [
+            ADA, read("#W4"), OK,
+            use("modify_pending_order_address", order_id="#W4", **HOME),
+            swap(MODIFY, "#W4", "lamp_blue", "lamp_red", "card_2"),
+            DONE,
+        ],
+        ["Change Ben's order.", YES],
+    ),
+    "original_method": Talk(
+        [BEN, read("#W5"), OK, back("#W5", "mug_white", "card_2"), DONE],
+        ["I do not need the mug. Ben Carr, 10002.", YES],
+    ),
+    "model_refuses": Talk([ADA, stop("refusal")], ["Something odd."]),
     "nobody_known": Talk(
         [read("#W1"), OK, cancel("#W1"), use("modify_user_address", user_id="ada", **HOME), DONE],
         ["Cancel #W1.", YES],
@@ -206,15 +220,13 @@ def test_mistakes_of_the_model_are_told_to_it_and_change_nothing(retail):
 @pytest.mark.parametrize("talk", TALKS)
 def test_golden_journals_are_decided_alike(retail, talk):
     """Recorded once, decided again by every later release."""
-    journal = golden("retail", talk, lambda: TALKS[talk].held(retail))
+    journal = recorded("retail", talk, lambda: TALKS[talk].held(retail))
     assert replay(retail, journal.run_id, journal.records).same
 
 
 def test_every_mistake_in_the_table_is_noticed(retail):
     """Mutants of guards, rows, conditions: by checks, rules or golden journals."""
-    journals = [
-        golden("retail", name, lambda talk=talk: talk.held(retail)) for name, talk in TALKS.items()
-    ]
+    journals = [golden("retail", talk) for talk in TALKS]
     found = score(retail, journals)
     assert [str(verdict.mutant) for verdict in found.survivors] == []
     assert len(found.verdicts) > 15

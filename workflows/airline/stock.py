@@ -29,7 +29,7 @@ def _trip(
         "flights": [{"flight_number": flight, "date": date, "price": 110}],
         "passengers": [{"first_name": "Ada", "last_name": "Brook", "dob": "1990-01-02"}],
         "payment_history": [{"payment_id": "card_1", "amount": 110}],
-        "created_at": "2026-01-02T10:00:00Z",
+        "created_at": "2025-01-02T10:00:00Z",
         "total_baggages": 0,
         "nonfree_baggages": 0,
         "insurance": "no",
