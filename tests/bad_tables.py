@@ -315,7 +315,7 @@ WARNINGS: list[tuple[str, Table, str]] = [
     ),
     ("at-once-without-each", spare(run="shop", at_once=2, way="settled"), "states.spare.at_once"),
     ("twice", look(tools=["find", "find"]), "states.look.tools[1]"),
-    ("results-unhandled", look(tools=["find", "pay2"]), "states.look.tools[1]"),
+    ("results-unhandled", look(tools=["find", "post"]), "states.look.tools[1]"),
     ("effect-unknown-unhandled", look(tools=["find", "pay"]), "states.look.tools[1]"),
     ("unreachable-state", sound(states=[State("island", final="failure")]), "states.island"),
     (

@@ -256,6 +256,6 @@ def test_an_index_into_an_object_of_the_context_may_find_something():
         tools={"pay": Use(when="context.orders[args.id].status == 'open'")},
         context={"orders": "object"},
     )
-    specs = {"pay": ToolSpec(name="pay", effect="idempotent", arguments={
-        "type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]})}  # fmt: skip
+    arguments = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+    specs = {"pay": ToolSpec(name="pay", effect="idempotent", arguments=arguments)}
     assert [each.code for each in check(table, specs)] == []

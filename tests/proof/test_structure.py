@@ -36,7 +36,7 @@ from tests.bad_tables import (
 from tests.strategies import SPECS, tables
 from tests.tables import everything, refund, refund_specs
 
-MORE_TOOLS = {**TOOLS, "pay2": spec("pay2")}
+MORE_TOOLS = {"post": spec("post", "idempotent"), **TOOLS, "pay2": spec("pay2")}
 
 
 def found(table: Table, specs: dict[str, ToolSpec] | None = None) -> list[Problem]:
