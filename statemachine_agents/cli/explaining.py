@@ -7,6 +7,7 @@ Not here: findings themselves (`checking`), the texts (`proof.catalogue`).
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 
 from statemachine_agents.cli.paper import Paper
 from statemachine_agents.errors import UsageError
@@ -18,6 +19,16 @@ def schema_text() -> str:
     """Return the JSON Schema of the table form."""
     text = files("statemachine_agents").joinpath("table.schema.json").read_text(encoding="utf-8")
     return text if text.endswith("\n") else text + "\n"
+
+
+def _page(check: str) -> str:
+    """Return the page of a check: shipped inside the wheel, or of a source checkout."""
+    package = Path(str(files("statemachine_agents")))
+    for folder in (package / "_checks", package.parent / "docs" / "checks"):
+        path = folder / f"{check}.md"
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    return ""
 
 
 def tell_meaning(paper: Paper, name: str) -> None:
@@ -37,6 +48,9 @@ def tell_meaning(paper: Paper, name: str) -> None:
             paper.line("no finding answers this check yet")
         for code in codes:
             _tell(paper, CATALOGUE[code])
+        page = _page(check)
+        if page and not paper.json:
+            paper.raw(f"\n{page}")
     else:
         msg = f"no code or check is named {name!r}; {suggest(name, (*CATALOGUE, *CHECKS))}"
         raise UsageError(msg)

@@ -185,6 +185,10 @@ ENTRIES: Final = (
         too_large="the table is larger than is read",
         too_many="more problems than are listed",
     ),
+    Entry("unbounded-cycle", ("T07",), "a cycle repeats an effect that nothing counts", "info"),
+    Entry("limit-too-low", ("T08",), "no run can succeed within the limit of turns", "warning"),
+    Entry("fewest-turns", ("T08",), "after how many turns a run can succeed", "info"),
+    Entry("effect-tried-again", ("T10",), "a call in doubt may be made again", "warning"),
     Entry("rule-refuted", ("T11",), "a run can break the rule, whatever the gate does", "warning"),
     Entry("rule-by-gate", ("T11",), "the rows could break the rule; the gate keeps it", "info"),
     Entry("rule-undecided", ("T11",), "whether a run can break the rule stays open", "info"),
@@ -207,11 +211,12 @@ def index() -> str:
         "# Checks",
         "",
         "Every finding of `sma check`, by the check it answers. `sma check --explain` with a check",
-        "or a code prints the same. The severity is the gravest that a code is said with.",
+        "or a code prints the same, and the page of the check. The severity is the gravest that a",
+        "code is said with.",
     ]
     for check, title in (*CHECKS.items(), ("", "The form of a table")):
         found = [e for e in ENTRIES if (check in e.checks if check else not e.checks)]
-        lines += ["", f"## {check}: {title}" if check else f"## {title}", ""]
+        lines += ["", f"## [{check}]({check}.md): {title}" if check else f"## {title}", ""]
         if not found:
             lines.append("No finding answers this check yet.")
             continue

@@ -16,7 +16,17 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from statemachine_agents.proof import consent, flow, guards, kinds, naming, offers, reads, verbs
+from statemachine_agents.proof import (
+    consent,
+    flow,
+    guards,
+    kinds,
+    naming,
+    offers,
+    reads,
+    verbs,
+    worst,
+)
 from statemachine_agents.proof.sheet import sheet_of
 from statemachine_agents.table.bounds import oversize
 from statemachine_agents.table.events import Default
@@ -61,7 +71,7 @@ def check(
     if large:
         return large
     sheet = sheet_of(table, specs, children)
-    for part in (naming, verbs, offers, reads, flow, guards, kinds, consent):
+    for part in (naming, verbs, offers, reads, flow, guards, kinds, consent, worst):
         part.check(sheet)
     if not info:
         sheet.problems[:] = [each for each in sheet.problems if each.severity != "info"]

@@ -249,4 +249,4 @@ def test_remarks_are_shown_with_all(sma):
     said = sma("check", "refund", "--all")
     assert said.code == 0
     assert "info[guard-gap]" in said.out
-    assert "0 errors, 0 warnings, 4 remarks" in said.out
+    assert "0 errors, 0 warnings, 5 remarks" in said.out

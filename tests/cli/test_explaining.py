@@ -25,6 +25,14 @@ def test_a_check_lists_its_codes(sma):
         assert tuple(each["code"] for each in said.objects[1:]) == codes_of(check)
 
 
+def test_a_check_shows_its_page(sma):
+    """What it finds, why it matters, a bad table and a good one."""
+    said = sma("check", "--explain", "T07")
+    assert "# T07: Cycles without a declared bound" in said.out
+    assert "## Bad" in said.out
+    assert "## Good" in said.out
+
+
 def test_a_name_nobody_knows_is_a_usage_error(sma):
     """With the nearest right one."""
     said = sma("check", "--explain", "no-ends")

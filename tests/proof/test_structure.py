@@ -13,7 +13,7 @@ import statemachine_agents.proof
 from statemachine_agents.proof.structure import Fallback, check, defaults
 from statemachine_agents.table import grid
 from statemachine_agents.table.events import alphabet
-from statemachine_agents.table.model import (
+from statemachine_agents.table.model import Limits, (
     State,
     Table,
     Transition,
@@ -339,6 +339,7 @@ def test_a_hundred_states_stay_linear():
             initial="s0",
             states=[*states, State("done", final="success"), State("failed", final="failure")],
             transitions=[*rows, Transition("*", "*.error", "failed")],
+            limits=Limits(iterations=count),
         )
 
     small, large = chain(10), chain(100)
