@@ -13,7 +13,8 @@ import statemachine_agents.proof
 from statemachine_agents.proof.structure import Fallback, check, defaults
 from statemachine_agents.table import grid
 from statemachine_agents.table.events import alphabet
-from statemachine_agents.table.model import Limits, (
+from statemachine_agents.table.model import (
+    Limits,
     State,
     Table,
     Transition,
