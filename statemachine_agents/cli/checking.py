@@ -28,6 +28,7 @@ from statemachine_agents.cli.text import clean, plural
 from statemachine_agents.errors import TableError, UsageError
 from statemachine_agents.kernel.workflow import Workflow
 from statemachine_agents.load import bundled, load_table, load_workflow
+from statemachine_agents.proof import allow
 from statemachine_agents.proof.product import Proofs
 from statemachine_agents.proof.structure import check as check_table
 from statemachine_agents.table.grid import Cell, Grid, expand
@@ -220,7 +221,9 @@ def _ruled(result: Checked, *, info: bool) -> Checked:
     verdicts = proving.verdicts_of(bound)
     if verdicts is None:
         return result
-    more = [each for each in proving.findings(verdicts) if info or each.severity != "info"]
+    table = bound if isinstance(bound, Table) else bound.table
+    found = allow.kept(table, proving.findings(verdicts))
+    more = [each for each in found if info or each.severity != "info"]
     problems = (*result.problems, *_placed(more, _file_of(result.path)))
     return attrs.evolve(result, problems=problems, verdicts=verdicts)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from statemachine_agents.proof import (
+    allow,
     consent,
     flow,
     guards,
@@ -37,7 +38,7 @@ from statemachine_agents.table.toolspec import ToolSpec
 
 _SECTIONS = (
     "name", "version", "initial", "instructions", "everywhere", "limits", "rules", "transitions",
-    "states", "tools", "context", "groups", "agents", "signals", "define",
+    "states", "tools", "context", "groups", "agents", "signals", "define", "check",
 )  # fmt: skip
 _STEP = re.compile(r"[^.\[\]]+")
 
@@ -73,6 +74,7 @@ def check(
     sheet = sheet_of(table, specs, children)
     for part in (naming, verbs, offers, reads, flow, guards, kinds, consent, worst):
         part.check(sheet)
+    sheet.problems[:] = allow.applied(table, sheet.problems, sure=specs is not None)
     if not info:
         sheet.problems[:] = [each for each in sheet.problems if each.severity != "info"]
     order = _Order(table)
@@ -128,7 +130,7 @@ class _Order:
         self.sections = {name: rank for rank, name in enumerate(_SECTIONS)}
         self.names = {
             section: {name: rank for rank, name in enumerate(getattr(table, section))}
-            for section in _SECTIONS[_SECTIONS.index("states") :]
+            for section in _SECTIONS[_SECTIONS.index("states") : -1]
         }
 
     def of(self, problem: Problem) -> tuple[object, ...]:

@@ -126,6 +126,16 @@ LIMIT_KEYS: Final[dict[str, Check]] = {
     "cost_usd": is_number,
     "seconds": is_number,
 }
+ALLOW_KEYS: Final[dict[str, Check]] = {"code": is_text, "reason": is_text, "where": is_text}
+
+
+def is_list(value: Any) -> bool:
+    """Return whether a value is a list."""
+    return isinstance(value, list | tuple)
+
+
+CHECK_KEYS: Final[dict[str, Check]] = {"allow": is_list}
+EXPECTED[is_list] = "a list"
 TABLE_KEYS: Final[dict[str, Check]] = {
     "name": is_text,
     "version": is_text,
@@ -142,4 +152,5 @@ TABLE_KEYS: Final[dict[str, Check]] = {
     "agents": is_object,
     "signals": is_object,
     "define": is_text_map,
+    "check": is_object,
 }

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from statemachine_agents.errors import TableError
+from statemachine_agents.table.allowance import Allowance
 from statemachine_agents.values import JSON
 
 VERBS: Final = ("ask", "do", "wait", "run", "final")
@@ -314,6 +315,7 @@ class Table:
         agents: list of `Agent` (a mapping by name inside).
         signals: name -> `Signal`.
         define: name -> expression text; may use earlier ones.
+        allow: findings to keep, each with a reason; no part of what a run is decided by.
     """
 
     name: str
@@ -331,6 +333,7 @@ class Table:
     agents: Mapping[str, Agent] = attrs.field(factory=dict, converter=_agents)
     signals: Mapping[str, Signal] = attrs.field(factory=dict, converter=dict)
     define: Mapping[str, str] = attrs.field(factory=dict, converter=_texts)
+    allow: tuple[Allowance, ...] = attrs.field(default=(), converter=tuple)
     origin: Origin = _origin()  # noqa: RUF009 - makes a field, as attrs.field does
 
     def written(self, where: str) -> Origin:

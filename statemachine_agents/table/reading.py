@@ -13,9 +13,12 @@ from typing import Any, Final
 import attrs
 
 from statemachine_agents.errors import ValueRefused
+from statemachine_agents.table.allowance import Allowance
 from statemachine_agents.table.bounds import MAX_ROWS, MAX_STATES, oversize, too_many
 from statemachine_agents.table.keys import (
     AGENT_KEYS,
+    ALLOW_KEYS,
+    CHECK_KEYS,
     EXPECTED,
     KEY_KEYS,
     LIMIT_KEYS,
@@ -148,6 +151,7 @@ def read_table(data: Mapping[str, JSON]) -> Table:
         for name, agent in found.get("agents", {}).items()
     }
     values["signals"] = _signals(reader, found.get("signals", {}))
+    values["allow"] = _allow(reader, found.get("check", {}))
     refuse(f"table {found.get('name', '?')!r}", reader.problems)
     table = Table(**values)
     refuse(f"table {table.name!r}", oversize(table))
@@ -235,6 +239,21 @@ def _signals(reader: _Reader, data: Mapping[str, Any]) -> dict[str, Signal]:
     return signals
 
 
+def _allow(reader: _Reader, data: Mapping[str, Any]) -> list[Allowance]:
+    out = []
+    for index, raw in enumerate(reader.take(data, CHECK_KEYS, "check").get("allow", ())):
+        where = f"check.allow[{index}]"
+        found = reader.take(raw, ALLOW_KEYS, where)
+        if not isinstance(raw, Mapping):
+            continue
+        for key in ("code", "reason"):
+            if key not in raw:
+                reader.need(found, key, where)
+        if "code" in found and "reason" in found:
+            out.append(Allowance(**found))
+    return out
+
+
 def write_table(table: Table) -> dict[str, JSON]:
     """Return the plain form. See `Table.to_dict`."""
     out: dict[str, Any] = {"name": table.name, "version": table.version, "initial": table.initial}
@@ -261,6 +280,13 @@ def write_table(table: Table) -> dict[str, JSON]:
         "define": dict(table.define),
     }
     out.update({name: part for name, part in parts.items() if part})
+    if table.allow:
+        out["check"] = {
+            "allow": [
+                {key: value for key, value in attrs.asdict(each).items() if value}
+                for each in table.allow
+            ]
+        }
     return out
 
 

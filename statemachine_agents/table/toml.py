@@ -190,6 +190,10 @@ def write_toml(data: Mapping[str, JSON]) -> str:
         for name, part in data.get(header, {}).items():
             lines += ["", f"[{header}.{_key(name)}]"]
             lines += [f"{_key(key)} = {_inline(value)}" for key, value in part.items()]
+    if "check" in data:
+        lines += ["", "[check]", "allow = ["]
+        lines += [f"  {_inline(item)}," for item in data["check"]["allow"]]
+        lines.append("]")
     return "\n".join(lines) + "\n"
 
 
