@@ -45,7 +45,9 @@ def test_mistakes_by_chance():
     facts = json.loads(done.stdout)
     assert facts["inputs"] == COUNT
     ends = ("expression sound", "expression syntax", "table findings", "table refused")
-    assert sum(facts[end] for end in ends) == COUNT, facts
+    assert all(facts[end] for end in ends), facts
+    # Now and then a mistake leaves a table that nothing can be said against.
+    assert sum(facts[end] for end in ends) + facts.get("table sound", 0) == COUNT, facts
 
 
 @pytest.mark.parametrize("text", tables(), ids=lambda text: text.split('"')[1])

@@ -20,8 +20,8 @@ from tests.random_tables import random_workflow
 
 PARTS = 10
 TABLES = 12
-RUNS = 90
-"""PARTS * TABLES * RUNS = 10,800 runs."""
+RUNS = 84
+"""PARTS * TABLES * RUNS = 10,080 runs."""
 
 DESKS = (
     lively_tables.desk, lively_tables.worker, lively_tables.family, lively_tables.refund_desk,
