@@ -13,7 +13,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from statemachine_agents.cli import options as o
-from statemachine_agents.cli.finding import home_of, inputs_of, with_iterations
+from statemachine_agents.cli.finding import attributes_of, home_of, inputs_of, with_iterations
 from statemachine_agents.cli.paper import Paper
 from statemachine_agents.cli.session import Session, somebody
 from statemachine_agents.driver import Driver
@@ -88,12 +88,24 @@ def send(
         o.Text, Parameter(help="The channel's id of the message; the same id is taken once.")
     ] = None,
     sender: Annotated[o.Text, Parameter(help="Who wrote it.")] = None,
+    attribute: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            show_default=False,
+            help="One more fact about the message, KEY=VALUE such as confirms=true: what guards "
+            "read as `message.KEY`; may be given several times.",
+        ),
+    ] = (),
     means: o.Further = o.GO_ON,
 ) -> int:
     """Give a run a customer's message."""
+    attributes = attributes_of(attribute)
 
     async def speak(driver: Driver, run_id: str) -> None:
-        await driver.send(run_id, text, message_id=message_id, sender=sender, wait=False)
+        await driver.send(
+            run_id, text, message_id=message_id, sender=sender, attributes=attributes, wait=False
+        )
 
     return _session(means, means.workflow).go_on(run, speak, follow=True)
 

@@ -204,6 +204,30 @@ def inputs_of(table: Table, pairs: Sequence[str], text: str | None) -> dict[str,
     return inputs
 
 
+def attributes_of(pairs: Sequence[str]) -> dict[str, JSON]:
+    """Return facts about a message: JSON where a value reads as that, else text.
+
+    Raises:
+        UsageError: names every pair that is wrong.
+    """
+    out: dict[str, JSON] = {}
+    faults = []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or name == "text":
+            faults.append(f"--attribute {pair!r}: expected KEY=VALUE, such as confirms=true")
+        elif name in out:
+            faults.append(f"attribute {name!r} is given twice")
+        else:
+            try:
+                out[name] = parse(value, where=f"attribute {name!r}")
+            except ValueRefused:
+                out[name] = value
+    if faults:
+        raise UsageError("; ".join(faults), faults=faults)
+    return out
+
+
 def _typed(table: Table, name: str, text: str) -> JSON:
     """Return a value as its key's type reads it; an undeclared key is refused later, by name."""
     key = table.context.get(name)

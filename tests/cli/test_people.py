@@ -1,5 +1,6 @@
 """What people say to runs: approve, send, resolve, resume, cancel; and whose functions go on."""
 
+import json
 import shlex
 import shutil
 
@@ -111,6 +112,32 @@ def test_a_customer_is_answered_and_the_run_waits_again(sma, home):
     said = sma("send", run_id, "Bye!", "--model", "scripted:turns.jsonl", "--json")
     assert said.code == 0
     assert said.last["value"] == "all said"
+
+
+def test_a_yes_is_an_attribute_of_a_message(sma, home):
+    """The retail desk cancels an order only after `--attribute confirms=true`."""
+    found = {"use": "find_user_id_by_email", "arguments": {"email": "ada.brook@example.org"}}
+    cancel = {"use": "cancel_pending_order",
+              "arguments": {"order_id": "#W1", "reason": "ordered by mistake"}}  # fmt: skip
+    read = {"use": "get_order_details", "arguments": {"order_id": "#W1"}}
+
+    def script(*turns):
+        lines = [json.dumps(turn) for turn in turns]
+        (home / "turns.jsonl").write_text("\n".join(lines) + "\n")
+
+    run_id = sma("run", "retail", "--json").last["run_id"]
+    model = ("--model", "scripted:turns.jsonl")
+    script(found, read, cancel, {"say": "Shall I?"})
+    said = sma("send", run_id, "Cancel #W1.", *model)
+    assert said.code == 5
+    assert "Cancel only a pending order" in sma("show", run_id).out
+    script(cancel, {"say": "Done."})
+    said = sma("send", run_id, "Yes!", "--attribute", "confirms=true", *model, "--json")
+    assert said.code == 5
+    assert '"status":"cancelled"' in sma("show", run_id, "--json").out.replace(" ", "")
+    wrong = sma("send", run_id, "Yes!", "--attribute", "confirms", *model)
+    assert wrong.code == 2
+    assert "expected KEY=VALUE, such as confirms=true" in wrong.all
 
 
 def test_the_same_message_id_is_taken_once(sma, home):
