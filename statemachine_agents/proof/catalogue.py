@@ -193,6 +193,8 @@ ENTRIES: Final = (
     Entry("allow-unknown", (), "no finding has the code that is allowed"),
     Entry("allow-unused", (), "nothing is found that this allows", "warning"),
     Entry("allowed", (), "a finding that the table allows, with its reason", "info"),
+    Entry("written-binding", ("T13",), "a bound argument is what somebody wrote", "warning"),
+    Entry("key-unused", ("T09",), "an idempotent tool cannot hand its key on", "info"),
     Entry("rule-refuted", ("T11",), "a run can break the rule, whatever the gate does", "warning"),
     Entry("rule-by-gate", ("T11",), "the rows could break the rule; the gate keeps it", "info"),
     Entry("rule-undecided", ("T11",), "whether a run can break the rule stays open", "info"),

@@ -25,6 +25,7 @@ from statemachine_agents.proof import (
     naming,
     offers,
     reads,
+    taint,
     verbs,
     worst,
 )
@@ -72,7 +73,7 @@ def check(
     if large:
         return large
     sheet = sheet_of(table, specs, children)
-    for part in (naming, verbs, offers, reads, flow, guards, kinds, consent, worst):
+    for part in (naming, verbs, offers, reads, flow, guards, kinds, consent, taint, worst):
         part.check(sheet)
     sheet.problems[:] = allow.applied(table, sheet.problems, sure=specs is not None)
     if not info:
