@@ -199,7 +199,7 @@ def test_remarks_are_shown_on_demand():
     """Without `info` only errors and warnings are returned."""
     table = desk(row("result.n < 5"), row("result.n > 5", "failed"))
     assert codes(table, info=False) == []
-    assert codes(table) == ["guard-gap"]
+    assert "guard-gap" in codes(table)
 
 
 @pytest.mark.parametrize("name", LIVELY)
