@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 from random import Random
 
+import attrs
 import pytest
 
 from statemachine_agents.proof.product import prove
+from statemachine_agents.proof.structure import check
 from statemachine_agents.table.model import State, Table, Transition
 from statemachine_agents.table.rule_syntax import parse_rule
 from statemachine_agents.table.rules import TURN
@@ -126,10 +128,57 @@ def words(table, most):
         pending.append((state, asked, calls))  # a reply that calls nothing
 
 
+def ways(table):
+    """Return, for each state, every state that some run from there comes to, by trying all runs."""
+    found = {}
+    for name, state in table.states.items():
+        seen, pending = {name}, [name]
+        while pending:
+            here = table.states[pending.pop()]
+            if here.verb == "final":
+                continue
+            (tool,) = here.tools
+            for event, value in [
+                *((f"{tool}.ok", value) for value in VALUES), (f"{tool}.error", {"good": False}),
+            ]:  # fmt: skip
+                target = next(
+                    (row.target for row in table.transitions
+                     if row.source == here.name and event in row.event
+                     and (row.guard is None or value["good"])), here.name,
+                )  # fmt: skip
+                if target not in seen:
+                    seen.add(target)
+                    pending.append(target)
+        found[name] = (state.verb == "final", seen)
+    return found
+
+
 def breaks(rule, word, *, ended):
     """Whether a word breaks a rule, by definition."""
     broken, owed = verdict(rule, word)
     return bool(broken) or (ended and bool(owed))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_states_out_of_reach_and_without_an_end_agree_with_every_run(part):
+    """Exactly the states that no run comes to, and those from which none comes to an end."""
+    random = Random(f"ways {part}")
+    kinds = set()
+    for _ in range(TABLES // PARTS):
+        table = random_table(random)
+        found = ways(table)
+        reached = found[table.initial][1]
+        ending = {name for name, (_, seen) in found.items()
+                  if any(table.states[each].verb == "final" for each in seen)}  # fmt: skip
+        said = {}
+        for problem in check(attrs.evolve(table, rules=()), SPECS):
+            said.setdefault(problem.code, set()).add(problem.where.removeprefix("states."))
+        assert said.get("unreachable-state", set()) == set(table.states) - reached, table.to_toml()
+        stuck = said.get("no-end", set()) | said.get("dead-end", set())
+        # A state that fails by a default when nothing moves it is an end of its own kind.
+        assert stuck == set(table.states) - ending, table.to_toml()
+        kinds |= set(said)
+    assert {"unreachable-state", "no-end"} <= kinds
 
 
 @pytest.mark.parametrize("part", range(PARTS))
