@@ -3,7 +3,7 @@
 Rules.  1. A call is judged before its result is known, against what was recorded up to there.
 2. What was recorded counts whatever the gate said: the run went on as it did.  3. A customer's yes
 is an attribute of the message, `message.confirms`.
-Not here: which differences are right (`test_airline`, `test_retail`).
+Not here: what the counts must be (`test_desks`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Two desks against every recorded call: what the policy denies is refused, all else let through.
 
 Retail: 157 runs of three kinds of model, airline: 100 runs.  No call is judged otherwise than its
-label says, so no difference is left to explain.  The recorded `think` calls of one kind carry no
+label says, so no difference is left to explain; the labels leave out some sentences of the
+policies.  The recorded `think` calls of one kind carry no
 thought; the desk's own `think` takes that.
 """
 
