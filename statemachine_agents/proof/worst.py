@@ -83,8 +83,9 @@ def _cycles(sheet: Sheet, edges: Edges) -> None:
         for state in group:
             free = [tool for tool in _effects(sheet, state) if tool not in bounded]
             if free:
-                names = " -> ".join([*group, first])
-                what = f"{', '.join(free)} can be called again and again: {names}"
+                # A few names only: a long cycle is told at each of its effects.
+                names = ", ".join(group[:5]) + (", ..." if len(group) > 5 else "")
+                what = f"{', '.join(free)} can be called again and again, in a cycle of {names}"
                 advice = f"bound it: `at_most({free[0]}, n)`, or `limits = {{ visits = n }}`"
                 sheet.remark("unbounded-cycle", f"states.{state}", what, advice=advice)
 
@@ -153,7 +154,6 @@ def _turns(sheet: Sheet, edges: Edges) -> None:
         return
     most = table.limits.iterations
     least = {table.initial: 0}
-    total = {table.initial: 0}
     pending = deque([table.initial])
     while pending:
         state = pending.popleft()
@@ -162,15 +162,16 @@ def _turns(sheet: Sheet, edges: Edges) -> None:
             cost = _cost(sheet, state, events, least[state], asks=asks)
             if cost <= most and cost < least.get(target, most + 1):
                 least[target] = cost
-                total.setdefault(target, total[state] + int(asks))
                 pending.append(target)
     finals = [name for name, state in table.states.items() if state.final == "success"]
-    ways = [total[name] for name in finals if name in least]
+    ways = [name for name in finals if name in least]
     if finals and not ways and _reached(edges, table.initial) & set(finals):
         what = f"no run can succeed within {most} turns of the model without outside input"
         sheet.warn("limit-too-low", "limits.iterations", what, advice="raise it")
     elif ways:
-        fewest = "1 turn" if min(ways) == 1 else f"{min(ways)} turns"
+        total = _fewest(sheet, edges)
+        least_total = min(total[name] for name in ways)
+        fewest = "1 turn" if least_total == 1 else f"{least_total} turns"
         what = f"a run can succeed after {fewest} of the model; {most} are allowed"
         sheet.remark("fewest-turns", "limits", what)
 
@@ -179,9 +180,43 @@ def _cost(sheet: Sheet, state: str, events: Iterable[str], count: int, *, asks: 
     """Return the fewest turns since the last outside input, once a row has been taken."""
     if any(_outside(sheet, state, event) for event in events):
         return 0
+    if sheet.table.states[state].talk:
+        count = 0  # the customer can speak here without a row
+    count += _turn(sheet, events, asks=asks)
+    # The call itself must still be proposed within the limit; the yes comes after that.
+    asked = count <= sheet.table.limits.iterations
+    return 0 if asked and any(_approved(sheet, event) for event in events) else count
+
+
+def _turn(sheet: Sheet, events: Iterable[str], *, asks: bool) -> int:
+    """Return the turns that the cheapest of some events takes."""
     # A signal moves in the middle of a reply, and the rest of it is judged where that leads.
     signal = any(event.partition(".")[0] in sheet.table.signals for event in events)
-    return count + int(asks and not signal)
+    return int(asks and not signal)
+
+
+def _approved(sheet: Sheet, event: str) -> bool:
+    """Whether the event may be the result of a call that a person said yes to."""
+    use = sheet.table.tools.get(event.partition(".")[0])
+    return use is not None and use.approve is not None
+
+
+def _fewest(sheet: Sheet, edges: Edges) -> Mapping[str, int]:
+    """Return state -> fewest turns of the whole run on the way there; those without come first."""
+    out: dict[str, int] = {}
+    pending = deque([(sheet.table.initial, 0)])
+    while pending:
+        state, count = pending.popleft()
+        if state in out:
+            continue
+        out[state] = count
+        asks = sheet.table.states[state].verb == "ask"
+        for target, events in edges.get(state, {}).items():
+            if _turn(sheet, events, asks=asks):
+                pending.append((target, count + 1))
+            else:
+                pending.appendleft((target, count))
+    return out
 
 
 def _reached(edges: Edges, start: str) -> set[str]:

@@ -1,7 +1,7 @@
 """Cycles with effects, limits too low to succeed, effects that may be made again while in doubt."""
 
 from statemachine_agents.proof.structure import check
-from statemachine_agents.table.model import Limits, Signal, State, Table, Transition
+from statemachine_agents.table.model import Limits, Signal, State, Table, Transition, Use
 from statemachine_agents.table.toolspec import ToolSpec
 
 SPECS = {
@@ -75,6 +75,57 @@ def test_a_limit_of_turns_below_the_shortest_success_is_told():
     assert found(*codes, rows=signal, states=[one, TWO], limits=low, signals={"go": Signal()}) == [
         ("fewest-turns", "limits")
     ]
+
+
+def test_what_begins_a_stretch_without_a_row_begins_to_count_anew():
+    """A yes to a call, and a customer's words in a state that talks: runs succeed within one."""
+    rows = [Transition("one", "pay.ok", "two"), Transition("two", "look.ok", "done")]
+    low = Limits(iterations=1)
+    codes = ("limit-too-low", "fewest-turns")
+    yes = {"pay": Use(approve="true")}
+    said = [("fewest-turns", "limits")]
+    assert found(*codes, rows=rows, states=[ONE, TWO], limits=low, tools=yes) == said
+    late = {"look": Use(approve="true")}
+    too_low = [("limit-too-low", "limits.iterations")]
+    assert found(*codes, rows=rows, states=[ONE, TWO], limits=low, tools=late) == too_low
+    talks = State("two", ask="x", tools=["look"], talk=True)
+    assert found(*codes, rows=rows, states=[ONE, talks], limits=low) == said
+
+
+def test_the_fewest_turns_are_told_though_the_way_has_more_rows():
+    """Rows of states in which no model acts cost no turn."""
+    rows = [
+        Transition("zero", "look.error", "one"),
+        Transition("zero", "look.ok", "left"),
+        Transition("left", "look.ok", "right"),
+        Transition("right", "look.ok", "done"),
+        Transition("one", "pay.ok", "done"),
+    ]
+    states = [State(name, do=["look"]) for name in ("zero", "left", "right")]
+    table = Table(
+        name="t", initial="zero", transitions=rows,
+        states=[*states, ONE, State("done", final="success")],
+    )  # fmt: skip
+    (told,) = [each for each in check(table, SPECS, info=True) if each.code == "fewest-turns"]
+    assert "after 0 turns" in told.what
+
+
+def test_a_long_cycle_is_told_in_few_words():
+    """Its states are named, not in an order that no run takes, and not all of them."""
+    names = [f"s{number}" for number in range(9)]
+    rows = [
+        Transition(one, "pay.ok", other)
+        for one, other in zip(names, [*names[2:], "s0", "s1"], strict=True)
+    ]
+    rows += [Transition("s0", "pay.error", "s1"), Transition("s8", "pay.error", "done")]
+    states = [State(name, ask="x", tools=["pay"]) for name in names]
+    table = Table(
+        name="t", initial="s0", transitions=rows, states=[*states, State("done", final="success")]
+    )
+    told = [each for each in check(table, SPECS, info=True) if each.code == "unbounded-cycle"]
+    assert len(told) == len(names)
+    assert all("s0, s1, s2, s3, s4, ..." in each.what for each in told)
+    assert not any("->" in each.what for each in told)
 
 
 def test_a_call_in_doubt_must_not_be_left_for_a_state_that_makes_it_again():
