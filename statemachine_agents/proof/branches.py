@@ -5,6 +5,7 @@ Rules.  1. Guards and the `where` of rules are decided together, so a row that f
 3. A rule with `per=` is followed for one value at a time, in a *world* each: one for every value
 that some facts always have (a bound argument that never changes, null where an event carries
 nothing), and one for any other value. What a fact is about may be known, or left open.
+4. A cell whose conditions are too many to decide together is `Unsearchable`.
 Not here: which facts can come when (`moves`), the search (`product`).
 """
 
@@ -47,7 +48,14 @@ GUARD_ERROR: Final = "guard.error"
 ANY_OTHER: Final = "any other value"
 """The world of values that no fact always has."""
 
-_ENDS: Final = {"failed": "failed", "cancelled": "cancelled"}
+_GUESSED: Final = 6
+"""Conditions that are too many to decide, but few enough to try every outcome of."""
+
+_ENDS: Final = frozenset({"failed", "cancelled"})
+
+
+class Unsearchable(Exception):
+    """Conditions that cannot be decided together, so what a fact can do is not known."""
 
 
 @attrs.frozen
@@ -164,7 +172,7 @@ class Branches:
                 target = "" if entry.row.stays else str(entry.row.transition.target)
                 yield Branch(entry.row, target, "", False, ())
                 return
-        yield Branch(None, "", _ENDS.get(cell.default, ""), False, ())
+        yield Branch(None, "", cell.default if cell.default in _ENDS else "", False, ())
 
     def _risky(self, row: Row, names: Names) -> bool:
         """Whether an assign of a row may not be evaluated, or may not fit its key."""
@@ -369,5 +377,7 @@ def _outcomes(
     cut = regions(expressions, names)
     if cut.complete:
         return list(cut.found.items())
+    if len(expressions) > _GUESSED:
+        raise Unsearchable(cut.reason)
     every: tuple[Truth, ...] = (True, False, ERROR)
-    return [(truths, None) for truths in product(every, repeat=min(len(expressions), 6))]
+    return [(truths, None) for truths in product(every, repeat=len(expressions))]

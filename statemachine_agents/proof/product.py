@@ -19,7 +19,7 @@ from typing import Final, Literal
 import attrs
 
 from statemachine_agents.errors import ExpressionError
-from statemachine_agents.proof.branches import Branches
+from statemachine_agents.proof.branches import Branches, Unsearchable
 from statemachine_agents.proof.coarse import Coarse
 from statemachine_agents.proof.moves import Moves
 from statemachine_agents.proof.place import ENDS, Broken, Hop, Place, due
@@ -222,10 +222,12 @@ def _proof(sheet: Sheet, index: int, rule: Rule, near: _Near, coarse: Coarse) ->
     vacuous = True
     for world in Branches(sheet, (rule,), near.plain).worlds():
         moves = Moves(Branches(sheet, (rule,), near.plain, world))
-        if not coarse.kept(moves):
-            found = _searched(index, rule, moves, near)
-            if found is not None and (worst is None or _worse(found, worst)):
-                worst = found
+        try:
+            found = None if coarse.kept(moves) else _searched(index, rule, moves, near)
+        except Unsearchable as error:
+            found = Proof(index=index, rule=rule, verdict="undecided", reason=str(error))
+        if found is not None and (worst is None or _worse(found, worst)):
+            worst = found
         vacuous = vacuous and _vacuous(rule, moves)
     return worst or Proof(index=index, rule=rule, verdict="proven", vacuous=vacuous)
 
@@ -281,10 +283,13 @@ def _contradiction(sheet: Sheet, rules: list[tuple[int, Rule]], plain: Branches)
     every = tuple(rule for _, rule in rules)
     if not every:
         return False
-    kept = _succeeds(Moves(Branches(sheet, every, plain)))
-    if kept is None or kept:
-        return None if kept is None else False
-    return _succeeds(Moves(Branches(sheet, (), plain)))
+    try:
+        kept = _succeeds(Moves(Branches(sheet, every, plain)))
+        if kept is None:
+            return None
+        return False if kept else _succeeds(Moves(plain))
+    except Unsearchable:
+        return None
 
 
 def _succeeds(moves: Moves) -> bool | None:

@@ -176,6 +176,31 @@ def test_a_guard_that_can_fail_ends_a_run():
     assert proof.verdict == "refuted"
 
 
+def test_conditions_too_many_to_decide_together_are_undecided():
+    """Nine guards over nine numbers: no claim, no crash."""
+    rows = [
+        Transition(
+            "checking", "look.ok", "paying",
+            guard=" and ".join(f"context.k{i} < context.k{(i + n) % 9}" for i in range(9)),
+        )
+        for n in range(1, 9)
+    ]  # fmt: skip
+    states = (State("checking", ask="x", tools=["look"]), *STATES[1:2], STATES[3])
+    proofs = prove(
+        table(
+            "never_after(look.ok, pay)",
+            rows=(*rows, Transition("paying", "pay.ok", "complete")),
+            states=states,
+            context={f"k{i}": "integer" for i in range(9)},
+        ),
+        SPECS,
+    )
+    (proof,) = proofs.proofs
+    assert proof.verdict == "undecided"
+    assert "200,000 regions" in proof.reason
+    assert proofs.contradiction is None
+
+
 def test_a_rule_about_nothing_is_vacuous():
     """What it speaks of cannot happen; a rule that forbids something impossible does its work."""
     assert verdict("leads_to(look.ok, mail.ok)").vacuous
