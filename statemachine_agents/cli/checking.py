@@ -216,7 +216,7 @@ def _checked(path: str, *, info: bool) -> Checked:
 def _ruled(result: Checked, *, info: bool) -> Checked:
     """Return what was found, with the verdicts on the rules."""
     bound = result.workflow or result.table
-    if bound is None or not bound_rules(bound) or result.count("error"):
+    if bound is None or result.count("error"):
         return result
     verdicts = proving.verdicts_of(bound)
     if verdicts is None:
@@ -228,11 +228,6 @@ def _ruled(result: Checked, *, info: bool) -> Checked:
     return attrs.evolve(result, problems=problems, verdicts=verdicts)
 
 
-def bound_rules(bound: Workflow | Table) -> tuple[str, ...]:
-    """Return the texts of the rules of a table, bound or not."""
-    return bound.rules if isinstance(bound, Table) else bound.table.rules
-
-
 def _explained(paper: Paper, results: Sequence[Checked], number: int) -> int:
     if len(results) != 1:
         raise UsageError("--why is about one rule of one table: name one path")
@@ -242,8 +237,9 @@ def _explained(paper: Paper, results: Sequence[Checked], number: int) -> int:
         return USAGE
     proving.explain(paper, result.table, result.verdicts, number)
     proofs = () if result.verdicts is None else result.verdicts.proofs
-    refuted = any(each.verdict == "refuted" and not each.gated for each in proofs
-                  if each.index + 1 == number)  # fmt: skip
+    refuted = any(
+        each.verdict == "refuted" and not each.gated for each in proofs if each.index + 1 == number
+    )
     return FINDINGS if refuted else SUCCESS
 
 

@@ -17,7 +17,6 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from statemachine_agents.errors import ExpressionError
 from statemachine_agents.proof.atoms import ERROR, Truth
 from statemachine_agents.proof.kinds import Typist, kinds_of
 from statemachine_agents.proof.names import Names, arguments_of, names_at
@@ -29,7 +28,6 @@ from statemachine_agents.table.expressions import (
     Binary,
     Call,
     Expression,
-    Key,
     Node,
     Path,
     Quantifier,
@@ -94,6 +92,7 @@ class Branches:
         self.table = sheet.table
         self.plain = plain
         self.typist: Typist = Typist(sheet) if plain is None else plain.typist
+        self.fixed: frozenset[str] = _fixed(sheet) if plain is None else plain.fixed
         self.world = world
         self._cells: dict[tuple[str, str, tuple[int, ...]], tuple[Branch, ...]] = {}
         self._calls: dict[str, tuple[Branch, ...]] = {}
@@ -140,7 +139,7 @@ class Branches:
         if any(entry.needs for entry in entries):
             names = attrs.evolve(names, given={**names.given, "results": {}})
         guards = [entry.row.guard for entry in entries if entry.row.guard is not None]
-        atoms = [(number, role, atom) for number, role, atom in self._named(event)]
+        atoms = list(self._named(event))
         wheres = [atom.where for _, _, atom in atoms if atom.where is not None]
         seen: dict[tuple[Any, ...], Branch] = {}
         for truths, scope in _outcomes((*guards, *wheres), names):
@@ -150,7 +149,8 @@ class Branches:
             for branch in self._taken(cell, entries, held, names):
                 for each in self._variants(event, roles):
                     made = attrs.evolve(branch, roles=each, scope=scope or {})
-                    known = seen.get(key := (branch.row and branch.row.index, branch.error, each))
+                    key = (branch.row and branch.row.index, branch.error, each)
+                    known = seen.get(key)
                     if known is None or (scope is not None and not known.scope):
                         seen[key] = made
         yield from seen.values()
@@ -222,10 +222,10 @@ class Branches:
     def _call(self, tool: str) -> Iterator[Branch]:
         spec = (self.sheet.specs or {}).get(tool)
         names = Names(self.table, {"args": arguments_of(self.table, spec, tool)})
-        atoms = [(number, role, atom) for number, role, atom in self._named(tool)]
+        atoms = list(self._named(tool))
         wheres = [atom.where for _, _, atom in atoms if atom.where is not None]
         use = self.table.tools.get(tool)
-        when = self._parsed(None if use is None else use.when)
+        when = self.sheet.quietly(None if use is None else use.when)
         asked = (*wheres, *([when] if when is not None and wheres else ()))
         seen: dict[Roles, Branch] = {}
         for truths, scope in _outcomes(asked, names):
@@ -236,12 +236,6 @@ class Branches:
                     seen[roles] = Branch(None, "", "", False, roles, scope or {})
         yield from seen.values()
 
-    def _parsed(self, text: str | None) -> Expression | None:
-        try:
-            return None if text is None else self.sheet.quietly(text)
-        except ExpressionError:
-            return None
-
     def fits(self, tool: str) -> bool:
         """Whether every bound value of a tool fits its parameter, whatever the context holds."""
         use = self.table.tools.get(tool)
@@ -250,7 +244,7 @@ class Branches:
         properties = schema.get("properties") or {}
         plain = Names(self.table, {})
         for argument, text in {} if use is None else use.bind.items():
-            value = self._parsed(text)
+            value = self.sheet.quietly(text)
             if value is None or not self._total(value.root, plain):
                 return False
             shape = shape_of(properties[argument], (), schema) if argument in properties else ANY
@@ -337,27 +331,21 @@ class Branches:
             return "null"
         use = self.table.tools.get(name.partition(".")[0])
         if root.root == "args" and use is not None and len(root.steps) == 1:
-            value = self._parsed(use.bind.get(_name(root)))
+            value = self.sheet.quietly(use.bind.get(root.member))
             if value is not None and self._constant(value.paths()):
                 return unparse(value.root)
         return None
 
     def _constant(self, paths: Iterable[Path]) -> bool:
-        assigned = {target.root for row in self.sheet.grid.rows for target, _ in row.assigns}
-        return all(
-            path.root == "context"
-            and path.steps
-            and isinstance(path.steps[0], Key)
-            and path.steps[0].name not in assigned
-            and self.table.context[path.steps[0].name].scope != "stretch"
-            for path in paths
-            if path.root != "context" or not path.steps or _name(path) in self.table.context
-        )
+        """Whether paths read nothing but context keys that are the same all run long."""
+        return all(path.root == "context" and path.member in self.fixed for path in paths)
 
 
-def _name(path: Path) -> str:
-    step = path.steps[0]
-    return step.name if isinstance(step, Key) else ""
+def _fixed(sheet: Sheet) -> frozenset[str]:
+    """Return the context keys that keep their first value: no row assigns them."""
+    assigned = {target.root for row in sheet.grid.rows for target, _ in row.assigns}
+    kept = {name for name, key in sheet.table.context.items() if key.scope != "stretch"}
+    return frozenset(kept - assigned)
 
 
 def _pairs(rule: Rule) -> dict[str, list[tuple[Role, Atom]]]:

@@ -15,7 +15,6 @@ from statemachine_agents.proof.branches import Branches, Roles
 from statemachine_agents.proof.moves import Moves
 from statemachine_agents.proof.place import ENDS, OUTCOMES, Broken, due
 
-At: TypeAlias = tuple[int | None, ...]
 Edge: TypeAlias = tuple[Roles, str]
 """What a fact is to the rule, and the state or end it leads to; empty where the run stays."""
 
@@ -44,7 +43,6 @@ class Coarse:
     def kept(self, moves: Moves) -> bool:
         """Whether the one rule of some moves is kept in any order of facts."""
         (rule,) = moves.facts.rules
-        start = moves.start()
         seen: set[tuple[str, int | None]] = set()
         pending: list[tuple[str, int | None]] = []
         late = self._late(moves)
@@ -59,7 +57,7 @@ class Coarse:
                 pending.append((state, at))
             return False
 
-        if reach(self.table.initial, start.at[0]):
+        if reach(self.table.initial, None):
             return False
         while pending:
             state, at = pending.pop()

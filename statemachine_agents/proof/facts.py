@@ -13,8 +13,8 @@ from typing import Final
 
 import attrs
 
-from statemachine_agents.errors import ExpressionError
 from statemachine_agents.proof.branches import GUARD_ERROR, Branch, Branches, Roles
+from statemachine_agents.proof.flow import closure
 from statemachine_agents.proof.place import (
     DOUBT,
     FRESH,
@@ -23,7 +23,6 @@ from statemachine_agents.proof.place import (
     MANY,
     OLD_DOUBT,
     OUTCOMES,
-    OUTSIDE,
     Broken,
     Hop,
     Next,
@@ -31,8 +30,7 @@ from statemachine_agents.proof.place import (
     Place,
 )
 from statemachine_agents.table.automata import Role
-from statemachine_agents.table.events import effect_of
-from statemachine_agents.table.rule_syntax import parse_rule
+from statemachine_agents.table.events import OUTSIDE, effect_of, from_outside
 
 _BEFORE_ASKING: Final = (
     "refusals", "nudges", "iterations", "idle", "requests", "calls", "tokens", "cost_usd",
@@ -286,14 +284,10 @@ class Facts:
         return found
 
     def _ruled(self, tool: str) -> bool:
-        for text in self.table.rules:
-            try:
-                rule = parse_rule(text, self.branches.sheet.define)
-            except ExpressionError:
-                continue
-            if rule.automaton.hears_other or any(atom.name == tool for atom in rule.atoms()):
-                return True
-        return False
+        return any(
+            rule.automaton.hears_other or any(atom.name == tool for atom in rule.atoms())
+            for _, rule in self.branches.sheet.rules
+        )
 
     def reads(self, tool: str) -> bool:
         """Whether several calls of a tool may run at once."""
@@ -332,13 +326,7 @@ class Facts:
         if self._inside is None:
             self._inside = {name: self._own_targets(name) for name in self.grid.cells}
         if state not in self._cycles:
-            seen: set[str] = set()
-            pending = [state]
-            while pending:
-                new = self._inside.get(pending.pop(), set()) - seen
-                seen |= new
-                pending += new
-            self._cycles[state] = state in seen
+            self._cycles[state] = state in closure(self._inside.get(state, ()), self._inside)
         return self._cycles[state]
 
     def _own_targets(self, state: str) -> set[str]:
@@ -350,12 +338,8 @@ class Facts:
                 continue
             for branch in self.branches.at(state, event, self.needed(state)):
                 fails = fails or branch.error
-                if branch.target and not self._from_outside(state, event):
+                if branch.target and not from_outside(self.table.states[state], event):
                     out.add(branch.target)
         if fails:
             out |= {branch.target for branch in self.branches.at(state, GUARD_ERROR)} - {""}
         return out
-
-    def _from_outside(self, state: str, event: str) -> bool:
-        waits = self.table.states[state].wait or ()
-        return event in OUTSIDE or ("resolution" in waits and event.endswith((".ok", ".error")))

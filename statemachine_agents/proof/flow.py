@@ -8,7 +8,7 @@ Not here: whether guards can hold (`guards`), rules along paths (`product`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from statemachine_agents.proof.sheet import Sheet
 from statemachine_agents.table.expressions import unparse
@@ -75,7 +75,7 @@ def _unreachable(sheet: Sheet, edges: Mapping[str, set[str]]) -> None:
     initial = sheet.table.initial
     if initial not in edges:
         return
-    reached = _closure([initial], edges)
+    reached = closure([initial], edges)
     for name in edges:
         if name not in reached:
             what = f"no path leads here from the initial state {initial!r}"
@@ -89,8 +89,8 @@ def _ends(sheet: Sheet, edges: Mapping[str, set[str]]) -> None:
         for target in targets:
             back[target].add(name)
     finals = [name for name, state in states.items() if state.verb == "final"]
-    ending = _closure(finals, back)
-    lasting = _closure([name for name, state in states.items() if _hears(state)], back)
+    ending = closure(finals, back)
+    lasting = closure([name for name, state in states.items() if _hears(state)], back)
     if states and not finals:
         what = "no state is final, so no run can end well"
         advice = 'add one, such as `done = { final = "success" }`'
@@ -124,11 +124,12 @@ def _goes_on(cells: Mapping[str, Cell]) -> bool:
     )
 
 
-def _closure(start: Iterable[str], edges: Mapping[str, set[str]]) -> set[str]:
+def closure(start: Iterable[str], edges: Mapping[str, Collection[str]]) -> set[str]:
+    """Return the states of a start and all that edges lead to from there."""
     seen = set(start)
     pending = list(seen)
     while pending:
-        for name in edges[pending.pop()]:
+        for name in edges.get(pending.pop(), ()):
             if name not in seen:
                 seen.add(name)
                 pending.append(name)

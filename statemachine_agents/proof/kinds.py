@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from statemachine_agents.errors import ExpressionError
 from statemachine_agents.proof.names import Names, arguments_of, names_at
 from statemachine_agents.proof.shapes import Schema, Shape, kind_of, shape_of
 from statemachine_agents.proof.sheet import Sheet
@@ -31,7 +30,7 @@ from statemachine_agents.table.expressions import (
     unparse,
 )
 from statemachine_agents.table.problems import suggest
-from statemachine_agents.table.rule_syntax import parse_rule
+from statemachine_agents.table.rules import Rule
 
 _ORDER: Final = frozenset({"<", "<=", ">", ">="})
 _WORD: Final = {
@@ -64,18 +63,18 @@ def check(sheet: Sheet) -> None:
         called = Names(sheet.table, {"args": arguments_of(sheet.table, spec, name)})
         plain = Names(sheet.table, {})
         for key, text in (("when", use.when), ("approve", use.approve)):
-            expression = None if text is None else typist.parsed(text)
+            expression = sheet.quietly(text)
             if expression is not None:
                 typist.condition(f"tools.{name}.{key}", expression, called)
         for argument, text in use.bind.items():
-            expression = typist.parsed(text)
+            expression = sheet.quietly(text)
             if expression is not None:
                 place = f"tools.{name}.bind.{argument}"
                 typist.expression(place, expression, plain)
                 if spec is not None:
                     typist.bound(place, argument, expression, plain, spec.arguments)
-    for index, text in enumerate(sheet.table.rules):
-        typist.rule(f"rules[{index}]", text)
+    for index, rule in sheet.rules:
+        typist.rule(f"rules[{index}]", rule)
 
 
 def _places(sheet: Sheet) -> dict[int, list[tuple[str, str]]]:
@@ -98,13 +97,6 @@ class Typist:
     def __init__(self, sheet: Sheet) -> None:
         self.sheet = sheet
         self.said: set[tuple[str, str]] = set()
-
-    def parsed(self, text: str) -> Expression | None:
-        """Return an expression that reads; one that does not is reported elsewhere."""
-        try:
-            return self.sheet.quietly(text)
-        except ExpressionError:
-            return None
 
     def condition(self, where: str, expression: Expression, names: Names) -> None:
         """Check something that must be true or false."""
@@ -130,13 +122,9 @@ class Typist:
             elif isinstance(node, Binary):
                 self._compared(where, node, names)
 
-    def rule(self, where: str, text: str) -> None:
+    def rule(self, where: str, rule: Rule) -> None:
         """Check the conditions of a rule."""
         sheet = self.sheet
-        try:
-            rule = parse_rule(text, sheet.define)
-        except ExpressionError:
-            return
         for atom in rule.atoms():
             if atom.where is None:
                 continue

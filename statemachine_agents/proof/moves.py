@@ -23,14 +23,13 @@ from statemachine_agents.proof.place import (
     MADE,
     OLD_DOUBT,
     OUTCOMES,
-    OUTSIDE,
     Broken,
     Hop,
     Next,
     Open,
     Place,
 )
-from statemachine_agents.table.events import effect_of
+from statemachine_agents.table.events import OUTSIDE, effect_of
 from statemachine_agents.table.model import State
 from statemachine_agents.table.rules import TURN
 
@@ -58,7 +57,7 @@ class Moves:
             return
         state = self.facts.table.states[place.state]
         waits = [call for call in place.open if call[2] in (FRESH, LATE)]
-        yield from self._returns(place, state)
+        yield from self._returns(place)
         if place.phase != "asked":  # nothing is taken while the model thinks
             yield from self._resolutions(place)
         if place.phase in ("asked", "calls"):
@@ -191,7 +190,7 @@ class Moves:
         yield from self.facts.event(place, "undo.ok", phase="settled")
         yield from self.facts.event(place, "undo.error", phase="settled")
 
-    def _returns(self, place: Place, state: State) -> Iterator[Next]:
+    def _returns(self, place: Place) -> Iterator[Next]:
         """Return results of open calls: those of this visit may move, late ones do not."""
         for call in dict.fromkeys(place.open):
             tool, _, status = call
@@ -200,7 +199,6 @@ class Moves:
                 yield from self._outcomes(place, tool, call, phase)
             elif status == LATE:
                 yield from self._outcomes(place, tool, call, place.phase)
-        del state
 
     def _resolutions(self, place: Place) -> Iterator[Next]:
         """Return what calls in doubt turn out to be: they arrive in this visit, and may move."""

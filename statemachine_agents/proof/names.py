@@ -113,7 +113,7 @@ class Names:
     def shape(self, path: Path) -> Shape:
         """Return the shape of what a path reads here."""
         steps = path.steps
-        name = steps[0].name if steps and isinstance(steps[0], Key) else ""
+        name = path.member
         match path.root:
             case "context":
                 return self._context(name, steps)

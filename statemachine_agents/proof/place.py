@@ -22,7 +22,6 @@ MANY: Final = 2
 
 LIMIT: Final = "limit"
 
-OUTSIDE: Final = ("user.message", "approval.granted", "approval.rejected", "timer.fired")
 OUTCOMES: Final = ("ok", "error", "unknown")
 MADE: Final = "made "
 """Before the name of a tool in `Place.used`: it was called, and how that ended is still to come."""

@@ -18,14 +18,12 @@ from typing import Final, Literal
 
 import attrs
 
-from statemachine_agents.errors import ExpressionError
 from statemachine_agents.proof.branches import Branches, Unsearchable
 from statemachine_agents.proof.coarse import Coarse
 from statemachine_agents.proof.moves import Moves
 from statemachine_agents.proof.place import ENDS, Broken, Hop, Place, due
 from statemachine_agents.proof.sheet import Sheet, sheet_of
 from statemachine_agents.table.model import Table
-from statemachine_agents.table.rule_syntax import parse_rule
 from statemachine_agents.table.rules import Rule
 from statemachine_agents.table.toolspec import ToolSpec
 
@@ -121,21 +119,10 @@ def prove(
     sheet = sheet_of(table, specs, children)
     if table.initial not in table.states:
         return Proofs(proofs=())
-    rules = _rules(sheet)
     plain = Branches(sheet, ())
     near, coarse = _Near(plain), Coarse(plain)
-    proofs = tuple(_proof(sheet, index, rule, near, coarse) for index, rule in rules)
-    return Proofs(proofs=proofs, contradiction=_contradiction(sheet, rules, plain))
-
-
-def _rules(sheet: Sheet) -> list[tuple[int, Rule]]:
-    out = []
-    for index, text in enumerate(sheet.table.rules):
-        try:
-            out.append((index, parse_rule(text, sheet.define)))
-        except ExpressionError:
-            continue
-    return out
+    proofs = tuple(_proof(sheet, index, rule, near, coarse) for index, rule in sheet.rules)
+    return Proofs(proofs=proofs, contradiction=_contradiction(sheet, plain))
 
 
 class _Near:
@@ -174,13 +161,11 @@ class _Near:
 class _Search:
     """The search for the first way that breaks one of some rules."""
 
-    def __init__(self, moves: Moves, near: _Near | None) -> None:
+    def __init__(self, moves: Moves, near: _Near) -> None:
         self.moves = moves
         self.near = near
         self.came: dict[Place, tuple[Place, tuple[Hop, ...]] | None] = {}
-        self.plain = {
-            name: near is not None and self._irrelevant(name) for name in moves.facts.table.states
-        }
+        self.plain = {name: self._irrelevant(name) for name in moves.facts.table.states}
 
     def _irrelevant(self, name: str) -> bool:
         """Whether no rule can hear anything that happens in a state."""
@@ -197,7 +182,6 @@ class _Search:
     def next(self, place: Place) -> Iterable[tuple[tuple[Hop, ...], Place | Broken]]:
         """Return what can come next, in one go where no rule listens."""
         if place.phase == "new" and not place.open and not place.raised and self.plain[place.state]:
-            assert self.near is not None
             nobody = (False,) * len(self.moves.facts.rules)
             for hops, beyond in self.near.ways(place):
                 opened = tuple((tool, nobody, status) for tool, _, status in beyond.open)
@@ -278,9 +262,9 @@ def _ends_badly(rule: Rule, place: Place) -> bool:
     return place.phase != "cancelled" and due(rule, place.at[0])
 
 
-def _contradiction(sheet: Sheet, rules: list[tuple[int, Rule]], plain: Branches) -> bool | None:
+def _contradiction(sheet: Sheet, plain: Branches) -> bool | None:
     """Whether runs can succeed, but none that keeps every rule."""
-    every = tuple(rule for _, rule in rules)
+    every = tuple(rule for _, rule in sheet.rules)
     if not every:
         return False
     try:

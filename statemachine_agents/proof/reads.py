@@ -17,7 +17,7 @@ from statemachine_agents.errors import ExpressionError
 from statemachine_agents.proof.naming import ROOTS
 from statemachine_agents.proof.sheet import Sheet
 from statemachine_agents.table.events import ENGINE_EVENTS, is_engine
-from statemachine_agents.table.expressions import Key, Path, unparse
+from statemachine_agents.table.expressions import Path, unparse
 from statemachine_agents.table.grid import Row
 from statemachine_agents.table.model import State
 from statemachine_agents.table.problems import suggest
@@ -157,7 +157,7 @@ class _Reader:
                 what = f"`{{{name}}}` is plain text, though a context key has that name"
                 self.sheet.warn("not-filled-in", where, what, advice=f"write `{{context.{name}}}`")
         for path in paths if prompt else ():
-            name = _member(path)
+            name = path.member
             if path.root == "context" and name in context and context[name].private:
                 what = f"the context key {name!r} is private and never reaches a prompt"
                 self.sheet.say("private-shown", where, what, advice="leave it out here")
@@ -204,7 +204,7 @@ class _Reader:
             joined: members of the conjunctions there, readable as `results.<name>`.
         """
         for path in paths:
-            root, name = path.root, _member(path)
+            root, name = path.root, path.member
             if (root, name) in self.blamed:
                 continue
             before = len(self.sheet.problems)
@@ -250,8 +250,3 @@ class _Reader:
             what = f"{name!r} is no member of the conjunction"
             advice = suggest(name, sorted(joined))
             self.sheet.say("unknown-result", where, what, advice=advice, span=span)
-
-
-def _member(path: Path) -> str:
-    """Return the first step's name, or an empty text when it has none that is known."""
-    return path.steps[0].name if path.steps and isinstance(path.steps[0], Key) else ""

@@ -7,7 +7,7 @@ Not here: the checks (`naming verbs offers reads flow`), their order (`structure
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
@@ -17,6 +17,8 @@ from statemachine_agents.table.expressions import Expression, parse
 from statemachine_agents.table.grid import Grid, definitions, expand
 from statemachine_agents.table.model import Table
 from statemachine_agents.table.problems import Problem, Severity
+from statemachine_agents.table.rule_syntax import parse_rule
+from statemachine_agents.table.rules import Rule
 from statemachine_agents.table.toolspec import ToolSpec
 
 
@@ -41,6 +43,7 @@ class Sheet:
         define: its named expressions.
         offers: every place that offers a tool or signal.
         heard: row index -> events it stands for, over all states.
+        rules: (index, rule) of every rule that parses, in order.
         problems: found so far.
     """
 
@@ -51,6 +54,7 @@ class Sheet:
     define: Mapping[str, Expression]
     offers: tuple[Offer, ...]
     heard: Mapping[int, set[str]]
+    rules: tuple[tuple[int, Rule], ...]
     problems: list[Problem]
 
     def say(
@@ -94,13 +98,12 @@ class Sheet:
         """Write down something worth knowing that needs no mending."""
         self.say(code, where, what, expected=expected, advice=advice, severity="info", span=span)
 
-    def quietly(self, text: str) -> Expression:
-        """Read an expression whose faults are reported elsewhere.
-
-        Raises:
-            ExpressionError: it does not parse.
-        """
-        return parse(text, self.define)
+    def quietly(self, text: str | None) -> Expression | None:
+        """Read an expression whose faults are reported elsewhere; None for one that has any."""
+        try:
+            return None if text is None else parse(text, self.define)
+        except ExpressionError:
+            return None
 
     def parse(self, where: str, text: str) -> Expression | None:
         """Read an expression; one that does not parse is a finding."""
@@ -143,16 +146,26 @@ def sheet_of(table: Table, specs: Mapping[str, ToolSpec] | None, children: Itera
                 heard.setdefault(entry.row.index, set()).add(event)
             for entry in cell.moves:
                 heard.setdefault(entry.row.index, set()).add(event)
+    define = definitions(table)[0]
     return Sheet(
         table,
         specs,
         named if named or specs is not None else None,
         grid,
-        definitions(table)[0],
+        define,
         _offers(table),
         heard,
+        tuple(_rules(table, define)),
         problems,
     )
+
+
+def _rules(table: Table, define: Mapping[str, Expression]) -> Iterator[tuple[int, Rule]]:
+    for index, text in enumerate(table.rules):
+        try:
+            yield index, parse_rule(text, define)
+        except ExpressionError:
+            continue  # reported by `reads`, with its place
 
 
 def _offers(table: Table) -> tuple[Offer, ...]:

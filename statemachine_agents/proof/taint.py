@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from statemachine_agents.errors import ExpressionError
 from statemachine_agents.proof.sheet import Sheet
-from statemachine_agents.table.expressions import Expression, Key, Path
+from statemachine_agents.table.expressions import Expression
 from statemachine_agents.table.grid import Row
 from statemachine_agents.table.model import Use
 
@@ -31,7 +30,7 @@ def check(sheet: Sheet) -> None:
         if spec.effect == "read" or name not in offered:
             continue
         for argument, text in sheet.table.tools.get(name, _NO_USE).bind.items():
-            keys = sorted(set(_keys(_parsed(sheet, text))) & set(written))
+            keys = sorted(set(_keys(sheet.quietly(text))) & set(written))
             if keys:
                 what = (
                     f"{argument!r} of {name!r} is bound to context.{keys[0]}, "
@@ -65,13 +64,13 @@ def _is_written(sheet: Sheet, row: Row, value: Expression, known: dict[str, str]
     if any(path.root in _WRITTEN for path in value.paths()):
         # `message.confirms` is an attribute that the application sets; only the text is written.
         return any(
-            path.root == "reply" or not path.steps or _first(path) == "text"
+            path.root == "reply" or not path.steps or path.member == "text"
             for path in value.paths()
             if path.root in _WRITTEN
         )
     if set(_keys(value)) & set(known):
         return True
-    chosen = [_first(path) for path in value.paths() if path.root == "args"]
+    chosen = [path.member for path in value.paths() if path.root == "args"]
     tools = {pattern.split(".", 1)[0] for each in row.patterns for pattern in each.members}
     bound = [set(sheet.table.tools.get(tool, _NO_USE).bind) for tool in tools]
     return any(name not in bind for name in chosen for bind in bound)
@@ -80,16 +79,4 @@ def _is_written(sheet: Sheet, row: Row, value: Expression, known: dict[str, str]
 def _keys(value: Expression | None) -> Iterator[str]:
     for path in () if value is None else value.paths():
         if path.root == "context":
-            yield _first(path)
-
-
-def _first(path: Path) -> str:
-    step = path.steps[0] if path.steps else None
-    return step.name if isinstance(step, Key) else ""
-
-
-def _parsed(sheet: Sheet, text: str) -> Expression | None:
-    try:
-        return sheet.quietly(text)
-    except ExpressionError:
-        return None
+            yield path.member

@@ -11,13 +11,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
-from statemachine_agents.errors import ExpressionError
+from statemachine_agents.proof.flow import closure
 from statemachine_agents.proof.sheet import Sheet
-from statemachine_agents.table.events import effect_of
+from statemachine_agents.table.events import OUTSIDE, effect_of, from_outside
 from statemachine_agents.table.model import Limits
-from statemachine_agents.table.rule_syntax import parse_rule
 
-_OUTSIDE: Final = ("user.message", "approval.granted", "approval.rejected", "timer.fired")
 _BOUNDING: Final = frozenset({"at_most", "exactly", "never"})
 
 Edges: TypeAlias = Mapping[str, Mapping[str, frozenset[str]]]
@@ -45,11 +43,6 @@ def _edges(sheet: Sheet) -> Edges:
     return out
 
 
-def _outside(sheet: Sheet, state: str, event: str) -> bool:
-    waits = sheet.table.states[state].wait or ()
-    return event in _OUTSIDE or ("resolution" in waits and event.endswith((".ok", ".error")))
-
-
 def _effects(sheet: Sheet, state: str) -> list[str]:
     """Return the tools of a state that change something, where that is known."""
     if sheet.specs is None:
@@ -71,7 +64,7 @@ def _cycles(sheet: Sheet, edges: Edges) -> None:
         state: [
             target
             for target, events in targets.items()
-            if any(not _outside(sheet, state, event) for event in events)
+            if any(not from_outside(sheet.table.states[state], event) for event in events)
         ]
         for state, targets in edges.items()
     }
@@ -92,15 +85,13 @@ def _cycles(sheet: Sheet, edges: Edges) -> None:
 
 def _bounded(sheet: Sheet) -> set[str]:
     """Return the tools whose calls a rule counts."""
-    out: set[str] = set()
-    for text in sheet.table.rules:
-        try:
-            rule = parse_rule(text, sheet.define)
-        except ExpressionError:
-            continue
-        if rule.form in _BOUNDING:
-            out |= {atom.name for atom in rule.atoms() if atom.intent and atom.where is None}
-    return out
+    return {
+        atom.name
+        for _, rule in sheet.rules
+        if rule.form in _BOUNDING
+        for atom in rule.atoms()
+        if atom.intent and atom.where is None
+    }
 
 
 def _components(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
@@ -165,7 +156,7 @@ def _turns(sheet: Sheet, edges: Edges) -> None:
                 pending.append(target)
     finals = [name for name, state in table.states.items() if state.final == "success"]
     ways = [name for name in finals if name in least]
-    if finals and not ways and _reached(edges, table.initial) & set(finals):
+    if finals and not ways and closure([table.initial], edges) & set(finals):
         what = f"no run can succeed within {most} turns of the model without outside input"
         sheet.warn("limit-too-low", "limits.iterations", what, advice="raise it")
     elif ways:
@@ -178,7 +169,7 @@ def _turns(sheet: Sheet, edges: Edges) -> None:
 
 def _cost(sheet: Sheet, state: str, events: Iterable[str], count: int, *, asks: bool) -> int:
     """Return the fewest turns since the last outside input, once a row has been taken."""
-    if any(_outside(sheet, state, event) for event in events):
+    if any(from_outside(sheet.table.states[state], event) for event in events):
         return 0
     if sheet.table.states[state].talk:
         count = 0  # the customer can speak here without a row
@@ -219,15 +210,6 @@ def _fewest(sheet: Sheet, edges: Edges) -> Mapping[str, int]:
     return out
 
 
-def _reached(edges: Edges, start: str) -> set[str]:
-    seen, pending = {start}, [start]
-    while pending:
-        new = set(edges.get(pending.pop(), {})) - seen
-        seen |= new
-        pending += new
-    return seen
-
-
 # ------------------------------------------------------------------------------------------ again
 
 
@@ -242,7 +224,7 @@ def _again(sheet: Sheet, edges: Edges) -> None:
             if sheet.grid.cell(state, f"{tool}.unknown").moves:
                 continue
             for target, events in targets.items():
-                left = sorted(set(events) & set(_OUTSIDE))
+                left = sorted(set(events) & set(OUTSIDE))
                 if left and tool in sheet.table.tools_in(sheet.table.states[target]):
                     what = (
                         f"{tool!r} may be in doubt when {left[0]!r} leads to {target!r}, "

@@ -49,6 +49,9 @@ ENGINE_EVENTS: Final = (
     "run.cancelled",
     "guard.error",
 )
+OUTSIDE: Final = ("user.message", "approval.granted", "approval.rejected", "timer.fired")
+"""Events that begin a new stretch wherever they arrive."""
+
 RESERVED: Final = frozenset(event.split(".")[0] for event in ENGINE_EVENTS)
 
 Default: TypeAlias = Literal[
@@ -119,6 +122,15 @@ def parse_event(text: str) -> Pattern:
 def is_engine(event: str) -> bool:
     """Whether an event comes from the engine rather than from a tool or child workflow."""
     return event.split(".", 1)[0] in RESERVED
+
+
+def from_outside(state: State, event: str) -> bool:
+    """Whether an event begins a new stretch in a state: somebody spoke, or time ran out.
+
+    In a state that waits for a resolution, results are what a person or a verifier said.
+    """
+    waits = state.wait or ()
+    return event in OUTSIDE or ("resolution" in waits and event.endswith((".ok", ".error")))
 
 
 def effect_of(table: Table, specs: Mapping[str, ToolSpec] | None, tool: str) -> str:

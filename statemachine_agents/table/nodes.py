@@ -98,6 +98,12 @@ class Path:
     start: int = attrs.field(default=0, kw_only=True, eq=False, repr=False)
     end: int = attrs.field(default=0, kw_only=True, eq=False, repr=False)
 
+    @property
+    def member(self) -> str:
+        """The first step's name, such as `orders`; empty when it has none that is known."""
+        first = self.steps[0] if self.steps else None
+        return first.name if isinstance(first, Key) else ""
+
 
 @attrs.frozen
 class ListDisplay:
