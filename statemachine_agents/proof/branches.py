@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from statemachine_agents.proof.atoms import ERROR, Truth
+from statemachine_agents.proof.cycles import Cycles
 from statemachine_agents.proof.kinds import Typist, kinds_of
 from statemachine_agents.proof.names import Names, arguments_of, names_at
 from statemachine_agents.proof.regions import regions
@@ -42,7 +43,6 @@ from statemachine_agents.values import JSON
 Roles: TypeAlias = tuple[tuple[Role, ...], ...]
 """What a fact is to each rule, in the order of the rules."""
 
-GUARD_ERROR: Final = "guard.error"
 ANY_OTHER: Final = "any other value"
 """The world of values that no fact always has."""
 
@@ -93,6 +93,7 @@ class Branches:
         self.plain = plain
         self.typist: Typist = Typist(sheet) if plain is None else plain.typist
         self.fixed: frozenset[str] = _fixed(sheet) if plain is None else plain.fixed
+        self.cycles: Cycles = Cycles(self) if plain is None else plain.cycles
         self.world = world
         self._cells: dict[tuple[str, str, tuple[int, ...]], tuple[Branch, ...]] = {}
         self._calls: dict[str, tuple[Branch, ...]] = {}

@@ -75,7 +75,7 @@ class Coarse:
     def _edges(self, moves: Moves, state: str) -> Iterator[Edge]:
         branches = moves.facts.branches
         nothing: Roles = ((),)
-        needed = moves.facts.needed(state)
+        needed = moves.facts.cycles.needed(state)
         for event in self.grid.cells.get(state, {}):
             if not branches.speaks_of(event):
                 for target in self._targets(state, event, needed):

@@ -13,8 +13,8 @@ from typing import Final
 
 import attrs
 
-from statemachine_agents.proof.branches import GUARD_ERROR, Branch, Branches, Roles
-from statemachine_agents.proof.flow import closure
+from statemachine_agents.proof.branches import Branch, Branches, Roles
+from statemachine_agents.proof.cycles import GUARD_ERROR
 from statemachine_agents.proof.place import (
     DOUBT,
     FRESH,
@@ -30,7 +30,7 @@ from statemachine_agents.proof.place import (
     Place,
 )
 from statemachine_agents.table.automata import Role
-from statemachine_agents.table.events import OUTSIDE, effect_of, from_outside
+from statemachine_agents.table.events import OUTSIDE, effect_of
 
 _BEFORE_ASKING: Final = (
     "refusals", "nudges", "iterations", "idle", "requests", "calls", "tokens", "cost_usd",
@@ -47,6 +47,7 @@ class Facts:
         self.table = branches.table
         self.grid = branches.sheet.grid
         self.specs = branches.sheet.specs
+        self.cycles = branches.cycles
         self.hears_other = any(rule.automaton.hears_other for rule in self.rules)
         self.hears_turns = any(rule.automaton.hears_turns for rule in self.rules)
         self._readers = {
@@ -64,10 +65,7 @@ class Facts:
         )  # fmt: skip
         self.seen: list[set[Role]] = [set() for _ in self.rules]
         """Roles that facts can play, as far as was searched."""
-        self._inside: dict[str, set[str]] | None = None
-        self._cycles: dict[str, bool] = {}
         self._refusable: dict[str, bool] = {}
-        self._needs: dict[str, frozenset[str]] = {}
         self._alike: dict[
             tuple[str, tuple[str, ...]], tuple[tuple[str, ...], tuple[tuple[str, Branch], ...]]
         ] = {}
@@ -122,7 +120,7 @@ class Facts:
         goes_on: bool = False,
     ) -> Iterator[Next]:
         """Return what an event does."""
-        keeps = not late and event in self.needed(place.state)
+        keeps = not late and event in self.cycles.needed(place.state)
         facts = place.facts | {event} if keeps else place.facts
         raised = "" if event in OUTSIDE else place.raised
         for branch in self.branches.at(place.state, event, place.facts):
@@ -147,7 +145,7 @@ class Facts:
             alone: list[str] = []
             alike: dict[tuple[object, ...], tuple[str, Branch]] = {}
             for event in events:
-                if self.branches.speaks_of(event) or event in self.needed(place.state):
+                if self.branches.speaks_of(event) or event in self.cycles.needed(place.state):
                     alone.append(event)
                     continue
                 limited, outside = event.startswith("limit."), event in OUTSIDE
@@ -163,18 +161,6 @@ class Facts:
             hop = Hop(place.state, event, row, scope=branch.scope)
             now = calm if event in OUTSIDE else place
             yield self._landed(now, hop, branch, event, phase, late=False, goes_on=False)
-
-    def needed(self, state: str) -> frozenset[str]:
-        """Return the facts that a conjunction of a state waits for."""
-        found = self._needs.get(state)
-        if found is None:
-            found = self._needs[state] = frozenset(
-                fact
-                for cell in self.grid.cells.get(state, {}).values()
-                for entry in (*cell.notes, *cell.moves)
-                for fact in entry.needs
-            )
-        return found
 
     def _landed(
         self,
@@ -317,29 +303,3 @@ class Facts:
         named = [use.undo for use in self.table.tools.values() if use.undo]
         named += [spec.undo for spec in (self.specs or {}).values() if spec.undo]
         return list(dict.fromkeys(named))
-
-    def revisits(self, state: str) -> bool:
-        """Whether rows lead here from here again, with nothing from outside on the way.
-
-        Visits are counted anew at every message, decision, timer and resolution.
-        """
-        if self._inside is None:
-            self._inside = {name: self._own_targets(name) for name in self.grid.cells}
-        if state not in self._cycles:
-            self._cycles[state] = state in closure(self._inside.get(state, ()), self._inside)
-        return self._cycles[state]
-
-    def _own_targets(self, state: str) -> set[str]:
-        """Return the states that a state can be left for without anything from outside."""
-        out: set[str] = set()
-        fails = self.table.states[state].verb == "run"
-        for event in self.grid.cells[state]:
-            if event == GUARD_ERROR:
-                continue
-            for branch in self.branches.at(state, event, self.needed(state)):
-                fails = fails or branch.error
-                if branch.target and not from_outside(self.table.states[state], event):
-                    out.add(branch.target)
-        if fails:
-            out |= {branch.target for branch in self.branches.at(state, GUARD_ERROR)} - {""}
-        return out

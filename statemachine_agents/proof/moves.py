@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from statemachine_agents.proof.branches import GUARD_ERROR, Branches, Roles
+from statemachine_agents.proof.branches import Branches, Roles
+from statemachine_agents.proof.cycles import GUARD_ERROR
 from statemachine_agents.proof.facts import Facts
 from statemachine_agents.proof.place import (
     DOUBT,
@@ -81,7 +82,7 @@ class Moves:
                 yield from self._idle(place, state)
 
     def _entering(self, place: Place) -> Iterator[Next]:
-        if self.facts.revisits(place.state):
+        if self.facts.cycles.revisits(place.state):
             if place.raised:
                 yield self.facts.fails(place, "limit.visits")
             yield from self.facts.event(place, "limit.visits", phase="idle")
