@@ -8,7 +8,7 @@ Not here: secrets and approvals (`consent`), types of bound values (`kinds`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from statemachine_agents.proof.sheet import Sheet
@@ -17,7 +17,6 @@ from statemachine_agents.table.grid import Row
 from statemachine_agents.table.model import Use
 
 _NO_USE: Final = Use()
-_WRITTEN: Final = frozenset({"message", "reply"})
 
 
 def check(sheet: Sheet) -> None:
@@ -60,20 +59,20 @@ def _written(sheet: Sheet) -> dict[str, str]:
             return out
 
 
-def _is_written(sheet: Sheet, row: Row, value: Expression, known: dict[str, str]) -> bool:
-    if any(path.root in _WRITTEN for path in value.paths()):
-        # `message.confirms` is an attribute that the application sets; only the text is written.
-        return any(
-            path.root == "reply" or not path.steps or path.member == "text"
-            for path in value.paths()
-            if path.root in _WRITTEN
-        )
-    if set(_keys(value)) & set(known):
-        return True
-    chosen = [path.member for path in value.paths() if path.root == "args"]
+def _is_written(sheet: Sheet, row: Row, value: Expression, known: Mapping[str, str]) -> bool:
     tools = {pattern.split(".", 1)[0] for each in row.patterns for pattern in each.members}
-    bound = [set(sheet.table.tools.get(tool, _NO_USE).bind) for tool in tools]
-    return any(name not in bind for name in chosen for bind in bound)
+    bound = [sheet.table.tools.get(tool, _NO_USE).bind for tool in tools]
+    for path in value.paths():
+        match path.root:
+            case "reply":
+                return True
+            case "message" if path.member in ("", "text"):
+                return True  # other members are attributes that the application sets
+            case "context" if path.member in known:
+                return True
+            case "args" if any(path.member not in each for each in bound):
+                return True
+    return False
 
 
 def _keys(value: Expression | None) -> Iterator[str]:

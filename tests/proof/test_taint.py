@@ -53,6 +53,13 @@ def test_what_somebody_wrote_is_told(event, assign, talk):
     assert found(event, assign, talk=talk) == ["tools.pay.bind.to"]
 
 
+def test_what_is_written_beside_something_else_is_told_too():
+    """An attribute of the application does not excuse the text next to it."""
+    mixed = {"to": "default(message.account, context.asked)"}
+    more = [Transition("one", "user.message", None, assign={"asked": "message.text"})]
+    assert found("user.message", mixed, more=more, talk=True) == ["tools.pay.bind.to"]
+
+
 def test_what_was_written_is_followed_from_key_to_key():
     """By way of another context key, in any order of rows."""
     more = [Transition("one", "look.ok", None, assign={"to": "context.asked"})]
