@@ -70,33 +70,36 @@ class Books:
             key: the idempotency key of the call.
             how: changes the document in place, or raises `ToolError`.
         """
-        with self._open() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            found = connection.execute("SELECT answer FROM done WHERE key = ?", (key,)).fetchone()
-            if found is not None:
-                answer: Document = json.loads(found[0])
-                return answer
+
+        def write(connection: sqlite3.Connection) -> Document:
             document = _read(connection, kind, name)
             how(document)
-            body = json.dumps(document)
-            connection.execute(
-                "UPDATE documents SET body = ? WHERE kind = ? AND id = ?", (body, kind, name)
-            )
-            connection.execute("INSERT INTO done VALUES (?, ?)", (key, body))
-            connection.commit()
+            sql = "UPDATE documents SET body = ? WHERE kind = ? AND id = ?"
+            connection.execute(sql, (json.dumps(document), kind, name))
             return document
 
+        return self._once(key, write)
+
     def add(self, kind: str, name: str, key: str, document: Document) -> Document:
-        """Add a document once for each key; return it as it was added."""
+        """Add a document once for each key; return it as it was added. Its id must be free."""
+
+        def write(connection: sqlite3.Connection) -> Document:
+            row = (kind, name, json.dumps(document))
+            connection.execute("INSERT INTO documents VALUES (?, ?, ?)", row)
+            return document
+
+        return self._once(key, write)
+
+    def _once(self, key: str, write: Callable[[sqlite3.Connection], Document]) -> Document:
+        """Write in one commit with the key; a key that was used gives its answer again."""
         with self._open() as connection:
             connection.execute("BEGIN IMMEDIATE")
             found = connection.execute("SELECT answer FROM done WHERE key = ?", (key,)).fetchone()
             if found is not None:
                 answer: Document = json.loads(found[0])
                 return answer
-            body = json.dumps(document)
-            connection.execute("INSERT INTO documents VALUES (?, ?, ?)", (kind, name, body))
-            connection.execute("INSERT INTO done VALUES (?, ?)", (key, body))
+            document = write(connection)
+            connection.execute("INSERT INTO done VALUES (?, ?)", (key, json.dumps(document)))
             connection.commit()
             return document
 
