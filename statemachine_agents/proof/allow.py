@@ -24,29 +24,36 @@ def applied(table: Table, problems: Iterable[Problem], *, sure: bool) -> list[Pr
         sure: whether the tools are known; without them an allowance may be for what they show.
     """
     found = list(problems)
-    if not table.allow:
-        return found
     out = list(kept(table, found))
     for index, each in enumerate(table.allow):
         where = f"check.allow[{index}]"
         if each.code not in CATALOGUE:
             what, advice = f"no finding has the code {each.code!r}", suggest(each.code, CATALOGUE)
             out.append(Problem("allow-unknown", f"{where}.code", what, next=advice))
-            continue
-        mine = [problem for problem in found if _fits(each, problem)]
-        if any(problem.severity == "error" for problem in mine):
-            what = f"{each.code!r} is an error here, which cannot be allowed"
-            out.append(Problem("allow-error", f"{where}.code", what, next="mend it"))
-        elif sure and not mine and not each.code.startswith("rule"):
+        elif (
+            sure
+            and not each.code.startswith("rule")
+            and not any(_fits(each, problem) for problem in found)
+        ):
             what = f"nothing is found that this allows: {each.code!r}"
-            advice = "drop it"
-            out.append(Problem("allow-unused", where, what, next=advice, severity="warning"))
+            out.append(Problem("allow-unused", where, what, next="drop it", severity="warning"))
     return out
 
 
 def kept(table: Table, problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return findings with those that the table allows told as remarks."""
-    return tuple(_told(table, problem) for problem in problems)
+    """Return findings with those that the table allows told as remarks, and errors it cannot."""
+    found = tuple(problems)
+    refused = [
+        Problem(
+            "allow-error",
+            f"check.allow[{index}].code",
+            f"{each.code!r} is an error here, which cannot be allowed",
+            next="mend it",
+        )
+        for index, each in enumerate(table.allow)
+        if any(problem.severity == "error" for problem in found if _fits(each, problem))
+    ]
+    return (*(_told(table, problem) for problem in found), *refused)
 
 
 def _told(table: Table, problem: Problem) -> Problem:

@@ -322,7 +322,7 @@ def _unmet(
             ]
             if unknown:
                 what = f"no tool, signal, workflow or engine event gives {unknown[0]!r}"
-                advice = suggest(unknown[0], everything, told=len(problems))
+                advice = suggest(unknown[0], sorted(everything), told=len(problems))
                 problems.append(Problem("unknown-event", where, what, next=advice))
             elif explicit:
                 state = table.states[row.transition.source]

@@ -37,6 +37,16 @@ def is_texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
+def is_words(value: Any) -> bool:
+    """Return whether a value is text, and not the empty one."""
+    return isinstance(value, str) and bool(value)
+
+
+def is_list(value: Any) -> bool:
+    """Return whether a value is a list."""
+    return isinstance(value, list | tuple)
+
+
 def is_text_or_texts(value: Any) -> bool:
     """Return whether a value is text or a list of texts."""
     return is_text(value) or is_texts(value)
@@ -59,6 +69,8 @@ def is_anything(value: Any) -> bool:  # noqa: ARG001 - a check that accepts all
 
 EXPECTED: Final[dict[Check, str]] = {
     is_text: "text",
+    is_words: "text that is not empty",
+    is_list: "a list",
     is_flag: "true or false",
     is_whole: "a whole number",
     is_number: "a number",
@@ -126,16 +138,9 @@ LIMIT_KEYS: Final[dict[str, Check]] = {
     "cost_usd": is_number,
     "seconds": is_number,
 }
-ALLOW_KEYS: Final[dict[str, Check]] = {"code": is_text, "reason": is_text, "where": is_text}
 
-
-def is_list(value: Any) -> bool:
-    """Return whether a value is a list."""
-    return isinstance(value, list | tuple)
-
-
+ALLOW_KEYS: Final[dict[str, Check]] = {"code": is_words, "reason": is_words, "where": is_text}
 CHECK_KEYS: Final[dict[str, Check]] = {"allow": is_list}
-EXPECTED[is_list] = "a list"
 TABLE_KEYS: Final[dict[str, Check]] = {
     "name": is_text,
     "version": is_text,

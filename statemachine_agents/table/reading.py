@@ -281,12 +281,7 @@ def write_table(table: Table) -> dict[str, JSON]:
     }
     out.update({name: part for name, part in parts.items() if part})
     if table.allow:
-        out["check"] = {
-            "allow": [
-                {key: value for key, value in attrs.asdict(each).items() if value}
-                for each in table.allow
-            ]
-        }
+        out["check"] = {"allow": [_changed(each, ALLOW_KEYS) for each in table.allow]}
     return out
 
 

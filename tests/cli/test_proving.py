@@ -58,6 +58,23 @@ def test_a_rule_that_only_the_gate_keeps_is_a_remark(sma, file):
     assert "info[rule-by-gate]" in said.out
 
 
+def test_what_a_table_allows_of_its_rules(sma, file, tmp_path):
+    """A remark with its reason; rules that contradict each other are an error all the same."""
+    allowance = '{ code = "rule-refuted", reason = "mail is sent by hand", where = "rules[0]" }'
+    path = tmp_path / "allowed.toml"
+    path.write_text(f"{TABLE}\n[check]\nallow = [{allowance}]\n", encoding="utf-8")
+    said = sma("check", str(path), "--all")
+    assert "rule-refuted]" not in said.out
+    assert "info[allowed]: rule-refuted is allowed: mail is sent by hand" in said.out
+    both = TABLE.replace('"leads_to(pay.ok, mail.ok)"', '"must(mail)", "never(pay)"')
+    allowance = '{ code = "rules-contradict", reason = "no" }'
+    path.write_text(f"{both}\n[check]\nallow = [{allowance}]\n", encoding="utf-8")
+    said = sma("check", str(path))
+    assert said.code == 1
+    assert "error[rules-contradict]" in said.out
+    assert "error[allow-error]: 'rules-contradict' is an error here" in said.out
+
+
 def test_json_has_an_object_a_rule(sma, file):
     """With its verdict, before the counts."""
     rules = [each for each in sma("check", file, "--json").objects if each["event"] == "rule"]

@@ -70,11 +70,18 @@ def test_a_reason_is_needed_and_other_keys_are_refused():
         table(f'{{ code = "{CODE}" }}', '{ code = "no-end", reason = "x", why = "y" }')
     places = [problem.where for problem in caught.value.facts["problems"]]
     assert places == ["check.allow[0].reason", "check.allow[1].why"]
+    with pytest.raises(TableError) as caught:
+        table(f'{{ code = "{CODE}", reason = "" }}', '{ code = "", reason = "x" }')
+    places = [problem.where for problem in caught.value.facts["problems"]]
+    assert places == ["check.allow[0].reason", "check.allow[1].code"]
 
 
 def test_allowances_survive_both_forms_and_decide_no_run():
     """Text and plain form round-trip; the definition and its hash are those without."""
-    allowed = table(f'{{ code = "{CODE}", reason = "staff look daily" }}')
+    allowed = table(
+        f'{{ code = "{CODE}", reason = "staff look daily" }}',
+        '{ code = "no-end", reason = "x", where = "states.one" }',
+    )
     assert Table.from_toml(allowed.to_toml()) == allowed
     assert Table.from_dict(allowed.to_dict()) == allowed
     assert Definition(allowed, SPECS).hash == Definition(table(), SPECS).hash
