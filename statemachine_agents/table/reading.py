@@ -7,7 +7,7 @@ Not here: whether the words in it make sense together (`proof.structure`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -188,19 +188,25 @@ def _states(reader: _Reader, data: Mapping[str, Any]) -> dict[str, State]:
     return states
 
 
-def _transitions(reader: _Reader, data: Any) -> list[Transition]:
-    rows = []
+def _entries(
+    reader: _Reader, data: Any, where: str, keys: Mapping[str, Check], needed: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a list that have what they need; report the rest."""
     for index, raw in enumerate(data):
-        where = f"transitions[{index}]"
-        found = reader.take(raw, TRANSITION_KEYS, where)
+        place = f"{where}[{index}]"
+        found = reader.take(raw, keys, place)
         if not isinstance(raw, Mapping):
             continue
-        for key in ("source", "event"):
+        for key in needed:
             if key not in raw:
-                reader.need(found, key, where)
-        if "source" in found and "event" in found:
-            rows.append(Transition(**found))
-    return rows
+                reader.need(found, key, place)
+        if all(key in found for key in needed):
+            yield found
+
+
+def _transitions(reader: _Reader, data: Any) -> list[Transition]:
+    found = _entries(reader, data, "transitions", TRANSITION_KEYS, ("source", "event"))
+    return [Transition(**each) for each in found]
 
 
 def _context(reader: _Reader, data: Mapping[str, Any]) -> dict[str, Key]:
@@ -240,18 +246,9 @@ def _signals(reader: _Reader, data: Mapping[str, Any]) -> dict[str, Signal]:
 
 
 def _allow(reader: _Reader, data: Mapping[str, Any]) -> list[Allowance]:
-    out = []
-    for index, raw in enumerate(reader.take(data, CHECK_KEYS, "check").get("allow", ())):
-        where = f"check.allow[{index}]"
-        found = reader.take(raw, ALLOW_KEYS, where)
-        if not isinstance(raw, Mapping):
-            continue
-        for key in ("code", "reason"):
-            if key not in raw:
-                reader.need(found, key, where)
-        if "code" in found and "reason" in found:
-            out.append(Allowance(**found))
-    return out
+    allow = reader.take(data, CHECK_KEYS, "check").get("allow", ())
+    found = _entries(reader, allow, "check.allow", ALLOW_KEYS, ("code", "reason"))
+    return [Allowance(**each) for each in found]
 
 
 def write_table(table: Table) -> dict[str, JSON]:
